@@ -1,0 +1,26 @@
+# What a person types. Each line is one script in scripts/, which says what it
+# does. KDIR=/path/to/linux uses a kernel tree of your own as the base.
+
+SHELL := /bin/bash
+export KDIR KERNEL
+
+.PHONY: help demo test export clean
+
+help:
+	@echo 'make demo    install, build, boot: a task with chosen pids in 3 nested namespaces'
+	@echo 'make test    run all tests'
+	@echo 'make export FROM=TREE SINCE=REV'
+	@echo '             write patches/ and kernel-tree-overlay/ from a kernel branch'
+	@echo 'make clean   delete what was downloaded and built'
+
+demo:
+	@scripts/demo
+
+test:
+	@scripts/test
+
+export:
+	@scripts/export-series $(FROM) $(SINCE)
+
+clean:
+	@. scripts/env.sh && rm -rf "$$cache"

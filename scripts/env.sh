@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: where things are, and which tools are used.
+
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# Everything that is downloaded or built; can be deleted at any time.
+cache=${PIDNS_VEC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pidns-vec}
+
+# The mainline version whose newest release is looked for.
+series_base=${KERNEL:-7.3}
+
+base=$cache/base         # git repository with the unmodified kernel
+tree=$cache/tree         # clone of it with the series applied
+build=$cache/build       # kernel for x86-64
+build_kunit=$cache/build-kunit
+log=$cache/log
+
+mkdir -p "$cache" "$log"
+
+# Debian's toolchain in full: a rustup toolchain that comes first in PATH must
+# not be mixed in.
+bindgen=$cache/tools/bin/bindgen
+[ -x "$bindgen" ] || bindgen=/usr/bin/bindgen
+toolchain=(
+	RUSTC=/usr/bin/rustc
+	RUSTDOC=/usr/bin/rustdoc
+	RUSTFMT=/usr/bin/rustfmt
+	CLIPPY_DRIVER=/usr/bin/clippy-driver
+	BINDGEN="$bindgen"
+)
+if [ -d /usr/lib/llvm-19/lib ]; then
+	export LIBCLANG_PATH=/usr/lib/llvm-19/lib
+fi
+export PATH=$cache/venv/bin:$PATH
+
+say() { printf '\n== %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Run a long command with its output in a file, and show the end of that file
+# if the command fails.
+logged() {
+	local file=$log/$1.log
+	shift
+	"$@" >"$file" 2>&1 || {
+		tail -n 40 "$file" >&2
+		die "failed: $* (all of its output: $file)"
+	}
+}
