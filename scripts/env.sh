@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # the variables are for those who source this
 # Sourced by the other scripts: where things are, and which tools are used.
 
 set -euo pipefail

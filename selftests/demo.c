@@ -60,16 +60,17 @@ static int hear(int from)
 	return pid;
 }
 
-/* Become the init of namespace i: start the one inside it, then serve. */
+/* Become the init of namespace i, start those inside it, and serve. */
 static void be_init(int i)
 {
 	int pid;
 
-	if (i > 0) {
+	for (; i > 0; i--) {
 		pid = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0);
-		if (pid == 0)
-			be_init(i - 1);
-		say(init[i][1], pid);
+		if (pid != 0) {
+			say(init[i][1], pid);
+			break;
+		}
 	}
 
 	for (;;) {
