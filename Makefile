@@ -23,4 +23,4 @@ export:
 	@scripts/export-series $(FROM) $(SINCE)
 
 clean:
-	@. scripts/env.sh && rm -rf "$$cache"
+	@. scripts/env.sh && rm -rf "$$cache"/{apt,build,kunit,linux,tree}* "$$cache"/{kvm,log,tools,venv}

@@ -9,13 +9,19 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Everything that is downloaded or built; can be deleted at any time.
 cache=${PIDNS_VEC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pidns-vec}
 
-# The mainline version whose newest release is looked for.
+# What the series is applied to: a kernel tree of one's own, KDIR, or what
+# Debian has of this mainline version.
 series_base=${KERNEL:-7.3}
-
-base=$cache/base         # git repository with the unmodified kernel
-tree=$cache/tree         # clone of it with the series applied
-build=$cache/build       # kernel for x86-64
-build_kunit=$cache/build-kunit
+if [ -n "${KDIR:-}" ]; then
+	base=$(cd "$KDIR" && pwd)
+	name=own-$(printf %s "$base" | sha256sum | cut -c 1-8)
+else
+	base=$cache/linux-$series_base
+	name=$series_base
+fi
+tree=$cache/tree-$name           # clone of the base with the series on top
+build=$cache/build-$name         # kernel for x86-64
+build_kunit=$cache/kunit-$name   # kernel for User Mode Linux
 log=$cache/log
 
 mkdir -p "$cache" "$log"

@@ -8,11 +8,14 @@
 //! restore nested pid namespaces. `Documentation/userspace-api/pidns_ioctl.rst` has the interface.
 //!
 //! C keeps the mechanism: the cursors and the lock that guards them are in `kernel/pid.c`. Here is
-//! the policy: what is a request, which levels it names, and who may ask for it. Nothing here
-//! allocates, the longest vector is small enough for the stack.
+//! the policy: what a request is, which levels it names, and who may make it. Nothing is allocated:
+//! the longest vector is small enough for the stack.
 
 use core::{
-    mem::offset_of,
+    mem::{
+        offset_of,
+        MaybeUninit, //
+    },
     ptr, //
 };
 
@@ -25,8 +28,7 @@ use kernel::{
     prelude::*,
     uaccess::{
         UserPtr,
-        UserSlice,
-        UserSliceReader, //
+        UserSlice, //
     },
     uapi,
     user_namespace::{
@@ -64,8 +66,6 @@ struct RawRequest {
     levels: u32,
 }
 
-type RawBytes = [u8; size_of::<RawRequest>()];
-
 static_assert!(size_of::<RawRequest>() == uapi::PIDNS_IOC_REQ_SIZE_VER0 as usize);
 static_assert!(offset_of!(RawRequest, req) == offset_of!(uapi::pidns_ioc_req, req));
 static_assert!(offset_of!(RawRequest, flags) == offset_of!(uapi::pidns_ioc_req, flags));
@@ -73,34 +73,8 @@ static_assert!(offset_of!(RawRequest, data) == offset_of!(uapi::pidns_ioc_req, d
 static_assert!(offset_of!(RawRequest, data_size) == offset_of!(uapi::pidns_ioc_req, data_size));
 static_assert!(offset_of!(RawRequest, levels) == offset_of!(uapi::pidns_ioc_req, levels));
 
-/// Where a request is read from: user memory, or the memory of a test.
-trait Source {
-    /// The size of the caller's struct in bytes.
-    fn size(&self) -> usize;
-
-    /// Reads the fields of the first published struct.
-    fn read_known(&mut self) -> Result<RawBytes>;
-
-    /// Returns whether all that follows these fields is zero.
-    fn rest_is_zeroed(self) -> Result<bool>;
-}
-
-impl Source for UserSliceReader {
-    fn size(&self) -> usize {
-        self.len()
-    }
-
-    fn read_known(&mut self) -> Result<RawBytes> {
-        self.read()
-    }
-
-    fn rest_is_zeroed(self) -> Result<bool> {
-        self.is_zeroed()
-    }
-}
-
 /// What is asked.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(CONFIG_PID_NS_IOCTL_KUNIT_TEST, derive(Debug, PartialEq, Eq))]
 enum Request {
     /// Set the cursors from the vector in user memory.
     Set { data: u64, data_size: u32 },
@@ -114,18 +88,16 @@ enum Request {
 }
 
 impl Request {
-    fn read_from(mut source: impl Source) -> Result<Self> {
-        if source.size() < size_of::<RawRequest>() {
-            return Err(ENOTTY);
-        }
-
+    /// Decodes the fields that were first published from `known`. Newer ones follow them in user
+    /// memory if the caller knows such.
+    fn decode(known: &[u8], rest_is_zeroed: impl FnOnce() -> Result<bool>) -> Result<Self> {
         let RawRequest {
             req,
             flags,
             data,
             data_size,
             levels,
-        } = zerocopy::transmute!(source.read_known()?);
+        } = RawRequest::read_from_bytes(known).map_err(|_| ENOTTY)?;
 
         // An unknown request comes first: it tells a newer program more than its new fields do.
         let request = match req {
@@ -138,7 +110,7 @@ impl Request {
             _ => return Err(ENOTTY),
         };
 
-        if !source.rest_is_zeroed()? {
+        if !rest_is_zeroed()? {
             return Err(E2BIG);
         }
 
@@ -170,8 +142,8 @@ enum Rule {
     /// At or below its own pid namespace, what `ns_last_pid` and `clone3(set_tid)` ask for.
     CheckpointRestore,
 
-    /// Above or beside its own pid namespace. A container that may restore what is in it must not
-    /// for that reason rewind the pids of its host.
+    /// Above or beside its own pid namespace, where `ns_last_pid` does not reach. A container that
+    /// may restore what is in it must not for that reason rewind the pids of its host.
     SysAdmin,
 }
 
@@ -226,14 +198,15 @@ impl<'a> Access<'a> {
 /// Sets the cursors of `open` and its ancestors from the vector in user memory.
 fn set_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32) -> Result<c_long> {
     // One more for a trailing NUL.
-    let mut buf = [0; MAX_LEN + 1];
-    let text = buf.get_mut(..data_size as usize).ok_or(EINVAL)?;
-    if text.is_empty() {
+    let mut buf = [MaybeUninit::uninit(); MAX_LEN + 1];
+    let buf = buf.get_mut(..data_size as usize).ok_or(EINVAL)?;
+    if buf.is_empty() {
         return Err(EINVAL);
     }
-    user_slice(data, text.len())?.reader().read_slice(text)?;
+    let text = user_slice(data, buf.len())?.reader().read_uninit(buf)?;
 
-    let vec = LastPidVec::parse(text)?;
+    let mut vec = LastPidVec::zeroed(0);
+    vec.parse(text)?;
     let mut access = Access::new(open);
     let mut levels = open.ancestors();
 
@@ -259,7 +232,7 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
         return Err(EPERM);
     }
 
-    // That an ancestor is out of reach is no offence: the vector just ends before it.
+    // An ancestor that is out of reach ends the vector. It is not an error, and not audited.
     let levels = if levels == 0 { u32::MAX } else { levels };
     let readable = open
         .ancestors()
@@ -304,15 +277,20 @@ pub unsafe extern "C" fn pidns_ioctl(
 ) -> c_long {
     // SAFETY: The safety requirements are the same.
     let open = unsafe { PidNamespace::from_ns_common(ns) };
-    let reader = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd)).reader();
+    // nsfs has seen to it that this is not shorter than `RawRequest`.
+    let mut reader = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd)).reader();
 
-    from_result(|| match Request::read_from(reader)? {
-        Request::Set { data, data_size } => set_last_pid_vec(open, data, data_size),
-        Request::Get {
-            data,
-            data_size,
-            levels,
-        } => get_last_pid_vec(open, data, data_size, levels),
+    from_result(|| {
+        let known: [u8; size_of::<RawRequest>()] = reader.read()?;
+
+        match Request::decode(&known, || reader.is_zeroed())? {
+            Request::Set { data, data_size } => set_last_pid_vec(open, data, data_size),
+            Request::Get {
+                data,
+                data_size,
+                levels,
+            } => get_last_pid_vec(open, data, data_size, levels),
+        }
     })
 }
 
@@ -323,60 +301,28 @@ mod tests {
 
     const VER0: usize = size_of::<RawRequest>();
 
-    /// A struct in user memory, which ends `readable` bytes from its start.
-    struct Memory {
-        bytes: [u8; 2 * VER0],
-        size: usize,
-        readable: usize,
+    /// The fields of a struct, with a `data` and a `data_size` that can be told apart.
+    fn raw(req: u32, flags: u32, levels: u32) -> [u8; VER0] {
+        let mut bytes = [0; VER0];
+        bytes[0..4].copy_from_slice(&req.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&flags.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&0x1122_3344_5566_7788_u64.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&264_u32.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&levels.to_ne_bytes());
+        bytes
     }
 
-    impl Source for &Memory {
-        fn size(&self) -> usize {
-            self.size
-        }
-
-        fn read_known(&mut self) -> Result<RawBytes> {
-            if self.readable < VER0 {
-                return Err(EFAULT);
-            }
-            self.bytes.first_chunk().copied().ok_or(EFAULT)
-        }
-
-        fn rest_is_zeroed(self) -> Result<bool> {
-            if self.readable < self.size {
-                return Err(EFAULT);
-            }
-            Ok(self.bytes[VER0..self.size].iter().all(|byte| *byte == 0))
-        }
+    fn raw_set() -> [u8; VER0] {
+        raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 0)
     }
 
-    impl Memory {
-        /// A struct of `size` bytes with these fields, all of it readable.
-        fn new(size: usize, req: u32, flags: u32, levels: u32) -> Self {
-            let mut bytes = [0; 2 * VER0];
-            bytes[0..4].copy_from_slice(&req.to_ne_bytes());
-            bytes[4..8].copy_from_slice(&flags.to_ne_bytes());
-            bytes[8..16].copy_from_slice(&0x1122_3344_5566_7788_u64.to_ne_bytes());
-            bytes[16..20].copy_from_slice(&264_u32.to_ne_bytes());
-            bytes[20..24].copy_from_slice(&levels.to_ne_bytes());
-            Self {
-                bytes,
-                size,
-                readable: size,
-            }
-        }
+    fn raw_get(levels: u32) -> [u8; VER0] {
+        raw(uapi::PIDNS_REQ_GET_LAST_PID_VEC, 0, levels)
+    }
 
-        fn set(size: usize) -> Self {
-            Self::new(size, uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 0)
-        }
-
-        fn get(size: usize, levels: u32) -> Self {
-            Self::new(size, uapi::PIDNS_REQ_GET_LAST_PID_VEC, 0, levels)
-        }
-
-        fn request(&self) -> Result<Request> {
-            Request::read_from(self)
-        }
+    /// Decodes a struct followed by `tail`.
+    fn decode(known: &[u8], tail: &[u8]) -> Result<Request> {
+        Request::decode(known, || Ok(tail.iter().all(|byte| *byte == 0)))
     }
 
     const SET: Request = Request::Set {
@@ -392,57 +338,45 @@ mod tests {
 
     #[test]
     fn short() {
-        assert_eq!(Memory::set(0).request(), Err(ENOTTY));
-        assert_eq!(Memory::set(VER0 - 1).request(), Err(ENOTTY));
-        assert_eq!(Memory::get(VER0 - 1, 3).request(), Err(ENOTTY));
+        assert_eq!(decode(&[], &[]), Err(ENOTTY));
+        assert_eq!(decode(&raw_set()[..VER0 - 1], &[]), Err(ENOTTY));
+        assert_eq!(decode(&raw_get(3)[..VER0 - 1], &[]), Err(ENOTTY));
     }
 
     #[test]
     fn exact() {
-        assert_eq!(Memory::set(VER0).request(), Ok(SET));
-        assert_eq!(Memory::get(VER0, 3).request(), Ok(GET_3));
+        assert_eq!(decode(&raw_set(), &[]), Ok(SET));
+        assert_eq!(decode(&raw_get(3), &[]), Ok(GET_3));
     }
 
     #[test]
     fn longer_with_zero_tail() {
-        assert_eq!(Memory::set(VER0 + 1).request(), Ok(SET));
-        assert_eq!(Memory::get(2 * VER0, 3).request(), Ok(GET_3));
+        assert_eq!(decode(&raw_set(), &[0]), Ok(SET));
+        assert_eq!(decode(&raw_get(3), &[0; 100]), Ok(GET_3));
     }
 
     #[test]
     fn longer_with_non_zero_tail() {
-        for at in VER0..2 * VER0 {
-            let mut memory = Memory::get(2 * VER0, 3);
-            memory.bytes[at] = 1;
-            assert_eq!(memory.request(), Err(E2BIG));
-
-            // What stands behind the struct is not looked at.
-            memory.size = at;
-            assert_eq!(memory.request(), Ok(GET_3));
-        }
+        assert_eq!(decode(&raw_set(), &[1]), Err(E2BIG));
+        assert_eq!(decode(&raw_get(3), &[0, 0, 0x80]), Err(E2BIG));
     }
 
     #[test]
-    fn not_readable() {
-        for readable in [0, VER0 - 1, VER0, 2 * VER0 - 1] {
-            let mut memory = Memory::set(2 * VER0);
-            memory.readable = readable;
-            assert_eq!(memory.request(), Err(EFAULT));
-        }
+    fn longer_with_unreadable_tail() {
+        assert_eq!(Request::decode(&raw_set(), || Err(EFAULT)), Err(EFAULT));
     }
 
     #[test]
     fn unknown_request() {
         for req in [0, 3, 0x101, u32::MAX] {
-            assert_eq!(Memory::new(VER0, req, 0, 0).request(), Err(ENOTTY));
+            assert_eq!(decode(&raw(req, 0, 0), &[]), Err(ENOTTY));
         }
     }
 
     #[test]
     fn unknown_request_before_its_new_fields() {
-        let mut memory = Memory::new(2 * VER0, 3, 1, 1);
-        memory.bytes[VER0] = 1;
-        assert_eq!(memory.request(), Err(ENOTTY));
+        assert_eq!(decode(&raw(3, 1, 1), &[1]), Err(ENOTTY));
+        assert_eq!(Request::decode(&raw(3, 1, 1), || Err(EFAULT)), Err(ENOTTY));
     }
 
     #[test]
@@ -452,22 +386,21 @@ mod tests {
                 uapi::PIDNS_REQ_SET_LAST_PID_VEC,
                 uapi::PIDNS_REQ_GET_LAST_PID_VEC,
             ] {
-                assert_eq!(Memory::new(VER0, req, flags, 0).request(), Err(EINVAL));
+                assert_eq!(decode(&raw(req, flags, 0), &[]), Err(EINVAL));
             }
         }
     }
 
     #[test]
     fn non_zero_tail_before_flags() {
-        let mut memory = Memory::new(2 * VER0, uapi::PIDNS_REQ_SET_LAST_PID_VEC, 1, 1);
-        memory.bytes[VER0] = 1;
-        assert_eq!(memory.request(), Err(E2BIG));
+        let known = raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 1, 1);
+        assert_eq!(decode(&known, &[1]), Err(E2BIG));
     }
 
     #[test]
     fn levels_only_to_get() {
-        let set = Memory::new(VER0, uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 1);
-        assert_eq!(set.request(), Err(EINVAL));
+        let known = raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 1);
+        assert_eq!(decode(&known, &[]), Err(EINVAL));
 
         for levels in [0, 1, 33, 34, u32::MAX] {
             let get = Request::Get {
@@ -475,7 +408,7 @@ mod tests {
                 data_size: 264,
                 levels,
             };
-            assert_eq!(Memory::get(VER0, levels).request(), Ok(get));
+            assert_eq!(decode(&raw_get(levels), &[]), Ok(get));
         }
     }
 }

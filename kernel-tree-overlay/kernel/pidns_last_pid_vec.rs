@@ -67,28 +67,22 @@ impl LastPidVec {
         Ok(())
     }
 
-    /// Parses the text form.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, Malformed> {
-        let text = text.strip_suffix(b"\0").unwrap_or(text);
-        let mut vec = Self::zeroed(0);
-        // The number that is being read, once it has a digit.
-        let mut number = None;
+    /// Replaces the vector by the one in `text`. If that is malformed, what it leaves is unspecified.
+    ///
+    /// A result of that size would be copied, so it is filled in place.
+    pub(crate) fn parse(&mut self, text: &[u8]) -> Result<(), Malformed> {
+        let mut rest = text.strip_suffix(b"\0").unwrap_or(text);
 
-        for &byte in text {
-            number = match (byte, number) {
-                (b'0'..=b'9', None) => Some(digit(byte)),
-                // Not after 0, which can only be a leading zero.
-                (b'0'..=b'9', Some(pid @ 1..)) => Some(append(pid, digit(byte))?),
-                (b':', Some(pid)) => {
-                    vec.push(pid)?;
-                    None
-                }
+        self.len = 0;
+        loop {
+            let (number, tail) = split_number(rest)?;
+            self.push(number)?;
+            rest = match tail {
+                [] => return Ok(()),
+                [b':', tail @ ..] => tail,
                 _ => return Err(Malformed),
             };
         }
-
-        vec.push(number.ok_or(Malformed)?)?;
-        Ok(vec)
     }
 
     /// Writes the text form, without a NUL, to the end of `buf` and returns it.
@@ -120,17 +114,27 @@ impl LastPidVec {
     }
 }
 
-/// The value of a decimal digit.
-fn digit(byte: u8) -> i32 {
-    i32::from(byte & 0xf)
-}
+/// Splits `text` into the number that it starts with and what follows.
+fn split_number(text: &[u8]) -> Result<(i32, &[u8]), Malformed> {
+    let mut number = 0_i32;
+    let mut rest = text;
+    let mut digits = 0_usize;
 
-/// Appends a decimal digit to `pid`, unless the result is above [`MAX_PID`].
-fn append(pid: i32, digit: i32) -> Result<i32, Malformed> {
-    pid.checked_mul(10)
-        .and_then(|pid| pid.checked_add(digit))
-        .filter(|pid| *pid <= MAX_PID)
-        .ok_or(Malformed)
+    while let [byte @ b'0'..=b'9', tail @ ..] = rest {
+        // OVERFLOW: `number` is at most `MAX_PID`, of which ten times as much fits.
+        number = number.wrapping_mul(10).wrapping_add(i32::from(byte & 0xf));
+        if number > MAX_PID {
+            return Err(Malformed);
+        }
+        rest = tail;
+        // OVERFLOW: There are no more digits than bytes.
+        digits = digits.wrapping_add(1);
+    }
+
+    match (digits, text) {
+        (0, _) | (2.., [b'0', ..]) => Err(Malformed),
+        _ => Ok((number, rest)),
+    }
 }
 
 #[cfg(CONFIG_PID_NS_IOCTL_KUNIT_TEST)]
@@ -170,11 +174,12 @@ mod tests {
     }
 
     fn is_parsed_to(text: &[u8], pids: &[i32]) -> bool {
-        LastPidVec::parse(text).is_ok_and(|vec| vec.as_slice() == pids)
+        let mut vec = LastPidVec::zeroed(0);
+        vec.parse(text).is_ok() && vec.as_slice() == pids
     }
 
     fn is_malformed(text: &[u8]) -> bool {
-        LastPidVec::parse(text).is_err()
+        LastPidVec::zeroed(0).parse(text).is_err()
     }
 
     fn is_formatted_to(pids: &[i32], text: &[u8]) -> bool {

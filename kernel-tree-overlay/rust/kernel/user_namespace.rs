@@ -18,7 +18,7 @@ use crate::{
 /// The value is one that `cap_valid()` accepts.
 ///
 /// [`capabilities(7)`]: https://man7.org/linux/man-pages/man7/capabilities.7.html
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Capability(c_int);
 
 impl Capability {
@@ -96,10 +96,3 @@ impl UserNamespace {
         unsafe { bindings::checkpoint_restore_ns_capable_noaudit(self.as_ptr()) }
     }
 }
-
-// SAFETY: A `UserNamespace` is only ever borrowed here, and which thread uses it does not matter.
-unsafe impl Send for UserNamespace {}
-
-// SAFETY: The methods only pass the pointer to C functions that may be called concurrently for the
-// same user namespace.
-unsafe impl Sync for UserNamespace {}

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -511,6 +512,17 @@ static void tear_down(void)
 		EXPECT_STREQ(before_, last_pids());		\
 } while (0)
 
+/* Setting a vector fails with an error and moves nothing, or it is set. */
+#define EXPECT_SET(error, task, fd, vec) do {			\
+	const char *vec_ = vec;					\
+	int refused_ = error;					\
+	int fd_ = fd;						\
+								\
+	EXPECT_ERROR(refused_, set_as(task, fd_, vec_));	\
+	if (!refused_)						\
+		EXPECT_TRUE(starts_with(get_as(NULL, fd_, 0), vec_)); \
+} while (0)
+
 FIXTURE(nested) {};
 
 FIXTURE_SETUP(nested)
@@ -822,12 +834,27 @@ TEST_F(nested, namespace_whose_init_is_gone)
 	EXPECT_ERROR(ESRCH, get_error(NULL, ns.fd[3]));
 }
 
+/*
+ * An init that dies kills what is in its namespace, the inits of inner ones too.
+ * Hold the innermost when it is about to exit: then the one outside of it has
+ * begun to die, while the innermost namespace itself could still allocate pids.
+ */
 TEST_F(nested, ancestor_whose_init_is_gone)
 {
-	end(2);
+	pid_t inner = host_pid(ns.init[3].pidfd);
+	int status;
+
+	must("trace", or_errno(ptrace(PTRACE_SEIZE, inner, NULL,
+				      (void *)PTRACE_O_TRACEEXIT)));
+	must("kill", or_errno(sys_pidfd_send_signal(ns.init[2].pidfd, SIGKILL, NULL, 0)));
+	must("wait", or_errno(waitpid(inner, &status, __WALL)));
+	ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXIT << 8, status >> 8);
+
+	ns.depth = 1;
 	EXPECT_ERROR(ESRCH, set_as(NULL, ns.fd[3], "1000"));
 	EXPECT_ERROR(ESRCH, set_as(NULL, ns.fd[3], "1000:2000:3000"));
 	EXPECT_ERROR(ESRCH, get_error(NULL, ns.fd[3]));
+	EXPECT_EQ(0, set_as(NULL, ns.fd[1], "3000"));
 }
 
 TEST_F(nested, no_init_comes_before_an_ancestor_whose_init_is_gone)
@@ -1041,6 +1068,15 @@ TEST_F(fault, tail_crosses_into_unmapped)
 	memcpy(addr, &req, sizeof(req));
 	EXPECT_ERROR(EFAULT, ioc(ns.fd[3], sized_cmd(sizeof(req) + 1), addr));
 	EXPECT_ERROR(EFAULT, ioc(ns.fd[3], sized_cmd(_IOC_SIZEMASK), addr));
+}
+
+TEST_F(fault, unknown_request_comes_before_an_unreadable_tail)
+{
+	struct pidns_ioc_req req = { .req = 3 };
+	char *addr = self->end - sizeof(req);
+
+	memcpy(addr, &req, sizeof(req));
+	EXPECT_ERROR(ENOTTY, ioc(ns.fd[3], sized_cmd(sizeof(req) + 1), addr));
 }
 
 /* A request with data of this size at this address. */
@@ -1273,6 +1309,7 @@ TEST_F(deep, level_33_cannot_be_made)
 	EXPECT_EQ(-ENOSPC, try_spawn(init_of(MAX_NESTED), CLONE_NEWPID, "", &task));
 }
 
+/* The host goes back to where it was a moment ago, which skips taken pids. */
 TEST_F(deep, vector_of_all_levels_with_the_host)
 {
 	const char *vec;
@@ -1284,7 +1321,7 @@ TEST_F(deep, vector_of_all_levels_with_the_host)
 	EXPECT_TRUE(starts_with(vec, last_pids()));
 }
 
-/* The host's level is left out: other tasks fork there. */
+/* Without the host's level: other tasks fork there. */
 TEST_F(deep, pid_max_of_32_levels)
 {
 	pid_t pid_max[MAX_NESTED], wrapped[MAX_NESTED];
@@ -1446,44 +1483,44 @@ FIXTURE_TEARDOWN(caps)
 
 TEST_F(caps, set_own_level)
 {
-	EXPECT_ERROR(self->inside, set_as(&self->task, ns.fd[2], "1000"));
+	EXPECT_SET(self->inside, &self->task, ns.fd[2], "1000");
 }
 
 TEST_F(caps, set_below)
 {
-	EXPECT_ERROR(self->inside, set_as(&self->task, ns.fd[3], "1000"));
-	EXPECT_ERROR(self->inside, set_as(&self->task, ns.fd[3], "1000:2000"));
+	EXPECT_SET(self->inside, &self->task, ns.fd[3], "1000");
+	EXPECT_SET(self->inside, &self->task, ns.fd[3], "1000:2000");
 }
 
 TEST_F(caps, set_above)
 {
-	EXPECT_ERROR(self->outside, set_as(&self->task, ns.fd[1], "1000"));
-	EXPECT_ERROR(self->outside, set_as(&self->task, ns.fd[2], "1000:2000"));
-	EXPECT_ERROR(self->outside, set_as(&self->task, ns.fd[3], "1000:2000:3000"));
+	EXPECT_SET(self->outside, &self->task, ns.fd[1], "1000");
+	EXPECT_SET(self->outside, &self->task, ns.fd[2], "1000:2000");
+	EXPECT_SET(self->outside, &self->task, ns.fd[3], "1000:2000:3000");
 }
 
 TEST_F(caps, set_beside)
 {
 	struct task beside = spawn_with_caps(init_of(2), CLONE_NEWPID, variant->caps);
 
-	EXPECT_ERROR(self->outside, set_as(&beside, ns.fd[3], "1000"));
-	EXPECT_ERROR(self->outside, set_as(&beside, ns.fd[3], "1000:2000"));
+	EXPECT_SET(self->outside, &beside, ns.fd[3], "1000");
+	EXPECT_SET(self->outside, &beside, ns.fd[3], "1000:2000");
 }
 
 TEST_F(caps, set_from_the_innermost)
 {
 	struct task task = spawn_with_caps(init_of(3), 0, variant->caps);
 
-	EXPECT_ERROR(self->inside, set_as(&task, ns.fd[3], "1000"));
-	EXPECT_ERROR(self->outside, set_as(&task, ns.fd[3], "1000:2000"));
-	EXPECT_ERROR(self->outside, set_as(&task, ns.fd[2], "2000"));
+	EXPECT_SET(self->inside, &task, ns.fd[3], "1000");
+	EXPECT_SET(self->outside, &task, ns.fd[3], "1000:2000");
+	EXPECT_SET(self->outside, &task, ns.fd[2], "2000");
 }
 
 TEST_F(caps, set_from_the_host)
 {
 	struct task task = spawn_with_caps(NULL, 0, variant->caps);
 
-	EXPECT_ERROR(self->inside, set_as(&task, ns.fd[3], "1000:2000:3000"));
+	EXPECT_SET(self->inside, &task, ns.fd[3], "1000:2000:3000");
 }
 
 TEST_F(caps, get_ends_before_what_set_refuses)
