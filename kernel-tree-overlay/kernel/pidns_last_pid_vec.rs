@@ -67,7 +67,7 @@ impl LastPidVec {
         Ok(())
     }
 
-    /// Replaces the vector by the one in `text`. If that is malformed, what it leaves is unspecified.
+    /// Replaces the vector by the one in `text`. After an error its contents are unspecified.
     ///
     /// A result of that size would be copied, so it is filled in place.
     pub(crate) fn parse(&mut self, text: &[u8]) -> Result<(), Malformed> {
