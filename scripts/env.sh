@@ -4,6 +4,9 @@
 
 set -euo pipefail
 
+say() { printf '\n== %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # Everything that is downloaded or built; can be deleted at any time.
@@ -13,7 +16,7 @@ cache=${PIDNS_VEC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pidns-vec}
 # Debian has of this mainline version.
 series_base=${KERNEL:-7.3}
 if [ -n "${KDIR:-}" ]; then
-	base=$(cd "$KDIR" && pwd)
+	base=$(realpath "$KDIR")
 	name=own-$(printf %s "$base" | sha256sum | cut -c 1-8)
 else
 	base=$cache/linux-$series_base
@@ -41,9 +44,6 @@ if [ -d /usr/lib/llvm-19/lib ]; then
 	export LIBCLANG_PATH=/usr/lib/llvm-19/lib
 fi
 export PATH=$cache/venv/bin:$PATH
-
-say() { printf '\n== %s\n' "$*" >&2; }
-die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # Run a long command with its output in a file, and show the end of that file
 # if the command fails.
