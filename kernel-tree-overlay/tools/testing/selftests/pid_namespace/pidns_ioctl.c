@@ -855,6 +855,8 @@ TEST_F(nested, ancestor_whose_init_is_gone)
 	EXPECT_ERROR(ESRCH, set_as(NULL, ns.fd[3], "1000:2000:3000"));
 	EXPECT_ERROR(ESRCH, get_error(NULL, ns.fd[3]));
 	EXPECT_EQ(0, set_as(NULL, ns.fd[1], "3000"));
+
+	must("let go", or_errno(ptrace(PTRACE_DETACH, inner, NULL, NULL)));
 }
 
 TEST_F(nested, no_init_comes_before_an_ancestor_whose_init_is_gone)
