@@ -35,6 +35,7 @@ bindgen=$cache/tools/bin/bindgen
 [ -x "$bindgen" ] || bindgen=/usr/bin/bindgen
 toolchain=(
 	RUSTC=/usr/bin/rustc
+	HOSTRUSTC=/usr/bin/rustc
 	RUSTDOC=/usr/bin/rustdoc
 	RUSTFMT=/usr/bin/rustfmt
 	CLIPPY_DRIVER=/usr/bin/clippy-driver
