@@ -4,11 +4,16 @@
 SHELL := /bin/bash
 export KDIR KERNEL
 
-.PHONY: help demo test export clean
+.PHONY: help demo test bench bench-time bench-record export clean
 
 help:
 	@echo 'make demo    install, build, boot: a task with chosen pids in 3 nested namespaces'
 	@echo 'make test    run all tests'
+	@echo 'make bench   count the instructions of each way to choose pids, 12 minutes'
+	@echo 'make bench-time'
+	@echo '             the same in nanoseconds, under KVM or on the running kernel'
+	@echo 'make bench-record'
+	@echo '             put bench/instructions.csv into README.md and the plot'
 	@echo 'make export FROM=TREE SINCE=REV'
 	@echo '             write patches/ and kernel-tree-overlay/ from a kernel branch'
 	@echo 'make clean   delete what was downloaded and built'
@@ -19,8 +24,17 @@ demo:
 test:
 	@scripts/test
 
+bench:
+	@bench/run instructions
+
+bench-time:
+	@bench/run time
+
+bench-record:
+	@bench/record
+
 export:
 	@scripts/export-series $(FROM) $(SINCE)
 
 clean:
-	@. scripts/env.sh && rm -rf "$$cache"/{apt,build,kunit,linux,tree}* "$$cache"/{kvm,log,tools,venv}
+	@. scripts/env.sh && rm -rf "$$cache"/{apt,bench,build,kunit,linux,tree}* "$$cache"/{kvm,log,tools,venv}

@@ -22,9 +22,9 @@ else
 	base=$cache/linux-$series_base
 	name=$series_base
 fi
-tree=$cache/tree-$name           # clone of the base with the series on top
-build=$cache/build-$name         # kernel for x86-64
-build_kunit=$cache/kunit-$name   # kernel for User Mode Linux
+tree=$cache/tree-$name                  # clone of the base with the series on top
+build=${BUILD_DIR:-$cache/build-$name}  # kernel for x86-64
+build_kunit=$cache/kunit-$name          # kernel for User Mode Linux
 log=$cache/log
 
 mkdir -p "$cache" "$log"

@@ -39,7 +39,8 @@ use kernel::{
 
 mod pidns_last_pid_vec;
 use pidns_last_pid_vec::{
-    LastPidVec,
+    format,
+    parse,
     Malformed,
     MAX_LEN,
     MAX_LEVELS,
@@ -88,16 +89,16 @@ enum Request {
 }
 
 impl Request {
-    /// Decodes the fields that were first published from `known`. Newer ones follow them in user
-    /// memory if the caller knows such.
-    fn decode(known: &[u8], rest_is_zeroed: impl FnOnce() -> Result<bool>) -> Result<Self> {
+    /// Decodes the fields that were first published. Newer ones follow them in user memory if the
+    /// caller knows such.
+    fn decode(known: RawRequest, rest_is_zeroed: impl FnOnce() -> Result<bool>) -> Result<Self> {
         let RawRequest {
             req,
             flags,
             data,
             data_size,
             levels,
-        } = RawRequest::read_from_bytes(known).map_err(|_| ENOTTY)?;
+        } = known;
 
         // An unknown request comes first: it tells a newer program more than its new fields do.
         let request = match req {
@@ -136,24 +137,18 @@ enum Audit {
     No,
 }
 
-/// What the caller must be capable of in the user namespace that owns a level.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rule {
-    /// At or below its own pid namespace, what `ns_last_pid` and `clone3(set_tid)` ask for.
-    CheckpointRestore,
-
-    /// Above or beside its own pid namespace, where `ns_last_pid` does not reach. A container that
-    /// may restore what is in it must not for that reason rewind the pids of its host.
-    SysAdmin,
-}
-
 /// Decides which levels the caller may read and set.
 struct Access<'a> {
-    /// The level of the caller's pid namespace, if that is the open one or an ancestor of it.
-    own_level: Option<u32>,
+    /// The level of the caller's own pid namespace. If that is neither the open one nor an ancestor
+    /// of it, no level is deep enough.
+    own_level: u32,
 
-    /// What was granted last. Mostly one user namespace owns many levels: it is asked once.
-    granted: Option<(Rule, &'a UserNamespace)>,
+    /// A user namespace that has been asked and grants what lies at or below the caller's own pid
+    /// namespace. Mostly one owns many levels.
+    grants_restore: Option<&'a UserNamespace>,
+
+    /// The same for what lies above or beside it.
+    grants_admin: Option<&'a UserNamespace>,
 }
 
 impl<'a> Access<'a> {
@@ -163,36 +158,44 @@ impl<'a> Access<'a> {
             own_level: current!()
                 .active_pid_ns()
                 .filter(|own| open.is_within(own))
-                .map(|own| own.level()),
-            granted: None,
+                .map_or(u32::MAX, |own| own.level()),
+            grants_restore: None,
+            grants_admin: None,
         }
     }
 
     /// Returns whether the caller may read and set the cursor of `level`.
     fn granted(&mut self, level: &'a PidNamespace, audit: Audit) -> bool {
-        let rule = match self.own_level {
-            Some(own_level) if own_level <= level.level() => Rule::CheckpointRestore,
-            _ => Rule::SysAdmin,
-        };
         let user_ns = level.user_ns();
 
-        if let Some((granted_rule, granted_in)) = self.granted {
-            if granted_rule == rule && ptr::eq(granted_in, user_ns) {
-                return true;
-            }
+        if level.level() >= self.own_level {
+            // What `ns_last_pid` and `clone3(set_tid)` ask for.
+            once(&mut self.grants_restore, user_ns, || match audit {
+                Audit::Yes => user_ns.checkpoint_restore_capable(),
+                Audit::No => user_ns.checkpoint_restore_capable_noaudit(),
+            })
+        } else {
+            // Where those do not reach. A container that may restore what is in it must not for
+            // that reason rewind the pids of its host.
+            once(&mut self.grants_admin, user_ns, || match audit {
+                Audit::Yes => user_ns.capable(Capability::SYS_ADMIN),
+                Audit::No => user_ns.capable_noaudit(Capability::SYS_ADMIN),
+            })
         }
-
-        let granted = match (rule, audit) {
-            (Rule::CheckpointRestore, Audit::Yes) => user_ns.checkpoint_restore_capable(),
-            (Rule::CheckpointRestore, Audit::No) => user_ns.checkpoint_restore_capable_noaudit(),
-            (Rule::SysAdmin, Audit::Yes) => user_ns.capable(Capability::SYS_ADMIN),
-            (Rule::SysAdmin, Audit::No) => user_ns.capable_noaudit(Capability::SYS_ADMIN),
-        };
-        if granted {
-            self.granted = Some((rule, user_ns));
-        }
-        granted
     }
+}
+
+/// Asks whether `user_ns` grants something, unless `grants` is it.
+fn once<'a>(
+    grants: &mut Option<&'a UserNamespace>,
+    user_ns: &'a UserNamespace,
+    ask: impl FnOnce() -> bool,
+) -> bool {
+    let granted = grants.is_some_and(|grants| ptr::eq(grants, user_ns)) || ask();
+    if granted {
+        *grants = Some(user_ns);
+    }
+    granted
 }
 
 /// Sets the cursors of `open` and its ancestors from the vector in user memory.
@@ -205,13 +208,13 @@ fn set_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32) -> Result<c_
     }
     let text = user_slice(data, buf.len())?.reader().read_uninit(buf)?;
 
-    let mut vec = LastPidVec::zeroed(0);
-    vec.parse(text)?;
+    let mut pids = [MaybeUninit::uninit(); MAX_LEVELS];
+    let pids = parse(text, &mut pids)?;
     let mut access = Access::new(open);
     let mut levels = open.ancestors();
 
     // Without the capability nothing is learned: neither a limit nor whether there is a level.
-    for &pid in vec.as_slice() {
+    for &pid in pids {
         let level = levels.next().ok_or(EINVAL)?;
         if !access.granted(level, Audit::Yes) {
             return Err(EPERM);
@@ -221,7 +224,7 @@ fn set_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32) -> Result<c_
         }
     }
 
-    open.set_last_pids(vec.as_slice())?;
+    open.set_last_pids(pids)?;
     Ok(0)
 }
 
@@ -240,17 +243,18 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
         .take_while(|level| access.granted(level, Audit::No))
         .count();
 
-    let mut vec = LastPidVec::zeroed(readable);
-    open.get_last_pids(vec.as_mut_slice())?;
+    let mut pids = [0; MAX_LEVELS];
+    let pids = pids.get_mut(..readable).ok_or(EINVAL)?;
+    open.get_last_pids(pids)?;
 
     // A cursor can be above a `pid_max` that was lowered, where it would not be taken back. For the
     // next pid it makes no difference.
-    for (pid, level) in vec.as_mut_slice().iter_mut().zip(open.ancestors()) {
+    for (pid, level) in pids.iter_mut().zip(open.ancestors()) {
         *pid = (*pid).min(level.pid_max());
     }
 
     let mut buf = [0; MAX_LEN];
-    let text = vec.format(&mut buf).ok_or(EINVAL)?;
+    let text = format(pids, &mut buf).ok_or(EINVAL)?;
 
     if data_size != 0 {
         if text.len() > data_size as usize {
@@ -281,9 +285,10 @@ pub unsafe extern "C" fn pidns_ioctl(
     let mut reader = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd)).reader();
 
     from_result(|| {
-        let known: [u8; size_of::<RawRequest>()] = reader.read()?;
+        // Aligned as the struct is, so that the fields are not put together from bytes.
+        let known: [u64; size_of::<RawRequest>() / size_of::<u64>()] = reader.read()?;
 
-        match Request::decode(&known, || reader.is_zeroed())? {
+        match Request::decode(zerocopy::transmute!(known), || reader.is_zeroed())? {
             Request::Set { data, data_size } => set_last_pid_vec(open, data, data_size),
             Request::Get {
                 data,
@@ -299,29 +304,27 @@ pub unsafe extern "C" fn pidns_ioctl(
 mod tests {
     use super::*;
 
-    const VER0: usize = size_of::<RawRequest>();
-
-    /// The fields of a struct, with a `data` and a `data_size` that can be told apart.
-    fn raw(req: u32, flags: u32, levels: u32) -> [u8; VER0] {
-        let mut bytes = [0; VER0];
-        bytes[0..4].copy_from_slice(&req.to_ne_bytes());
-        bytes[4..8].copy_from_slice(&flags.to_ne_bytes());
-        bytes[8..16].copy_from_slice(&0x1122_3344_5566_7788_u64.to_ne_bytes());
-        bytes[16..20].copy_from_slice(&264_u32.to_ne_bytes());
-        bytes[20..24].copy_from_slice(&levels.to_ne_bytes());
-        bytes
+    /// A struct with a `data` and a `data_size` that can be told apart.
+    fn raw(req: u32, flags: u32, levels: u32) -> RawRequest {
+        RawRequest {
+            req,
+            flags,
+            data: 0x1122_3344_5566_7788,
+            data_size: 264,
+            levels,
+        }
     }
 
-    fn raw_set() -> [u8; VER0] {
+    fn raw_set() -> RawRequest {
         raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 0)
     }
 
-    fn raw_get(levels: u32) -> [u8; VER0] {
+    fn raw_get(levels: u32) -> RawRequest {
         raw(uapi::PIDNS_REQ_GET_LAST_PID_VEC, 0, levels)
     }
 
     /// Decodes a struct followed by `tail`.
-    fn decode(known: &[u8], tail: &[u8]) -> Result<Request> {
+    fn decode(known: RawRequest, tail: &[u8]) -> Result<Request> {
         Request::decode(known, || Ok(tail.iter().all(|byte| *byte == 0)))
     }
 
@@ -337,46 +340,39 @@ mod tests {
     };
 
     #[test]
-    fn short() {
-        assert_eq!(decode(&[], &[]), Err(ENOTTY));
-        assert_eq!(decode(&raw_set()[..VER0 - 1], &[]), Err(ENOTTY));
-        assert_eq!(decode(&raw_get(3)[..VER0 - 1], &[]), Err(ENOTTY));
-    }
-
-    #[test]
     fn exact() {
-        assert_eq!(decode(&raw_set(), &[]), Ok(SET));
-        assert_eq!(decode(&raw_get(3), &[]), Ok(GET_3));
+        assert_eq!(decode(raw_set(), &[]), Ok(SET));
+        assert_eq!(decode(raw_get(3), &[]), Ok(GET_3));
     }
 
     #[test]
     fn longer_with_zero_tail() {
-        assert_eq!(decode(&raw_set(), &[0]), Ok(SET));
-        assert_eq!(decode(&raw_get(3), &[0; 100]), Ok(GET_3));
+        assert_eq!(decode(raw_set(), &[0]), Ok(SET));
+        assert_eq!(decode(raw_get(3), &[0; 100]), Ok(GET_3));
     }
 
     #[test]
     fn longer_with_non_zero_tail() {
-        assert_eq!(decode(&raw_set(), &[1]), Err(E2BIG));
-        assert_eq!(decode(&raw_get(3), &[0, 0, 0x80]), Err(E2BIG));
+        assert_eq!(decode(raw_set(), &[1]), Err(E2BIG));
+        assert_eq!(decode(raw_get(3), &[0, 0, 0x80]), Err(E2BIG));
     }
 
     #[test]
     fn longer_with_unreadable_tail() {
-        assert_eq!(Request::decode(&raw_set(), || Err(EFAULT)), Err(EFAULT));
+        assert_eq!(Request::decode(raw_set(), || Err(EFAULT)), Err(EFAULT));
     }
 
     #[test]
     fn unknown_request() {
         for req in [0, 3, 0x101, u32::MAX] {
-            assert_eq!(decode(&raw(req, 0, 0), &[]), Err(ENOTTY));
+            assert_eq!(decode(raw(req, 0, 0), &[]), Err(ENOTTY));
         }
     }
 
     #[test]
     fn unknown_request_before_its_new_fields() {
-        assert_eq!(decode(&raw(3, 1, 1), &[1]), Err(ENOTTY));
-        assert_eq!(Request::decode(&raw(3, 1, 1), || Err(EFAULT)), Err(ENOTTY));
+        assert_eq!(decode(raw(3, 1, 1), &[1]), Err(ENOTTY));
+        assert_eq!(Request::decode(raw(3, 1, 1), || Err(EFAULT)), Err(ENOTTY));
     }
 
     #[test]
@@ -386,7 +382,7 @@ mod tests {
                 uapi::PIDNS_REQ_SET_LAST_PID_VEC,
                 uapi::PIDNS_REQ_GET_LAST_PID_VEC,
             ] {
-                assert_eq!(decode(&raw(req, flags, 0), &[]), Err(EINVAL));
+                assert_eq!(decode(raw(req, flags, 0), &[]), Err(EINVAL));
             }
         }
     }
@@ -394,13 +390,13 @@ mod tests {
     #[test]
     fn non_zero_tail_before_flags() {
         let known = raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 1, 1);
-        assert_eq!(decode(&known, &[1]), Err(E2BIG));
+        assert_eq!(decode(known, &[1]), Err(E2BIG));
     }
 
     #[test]
     fn levels_only_to_get() {
         let known = raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 1);
-        assert_eq!(decode(&known, &[]), Err(EINVAL));
+        assert_eq!(decode(known, &[]), Err(EINVAL));
 
         for levels in [0, 1, 33, 34, u32::MAX] {
             let get = Request::Get {
@@ -408,7 +404,7 @@ mod tests {
                 data_size: 264,
                 levels,
             };
-            assert_eq!(decode(&raw_get(levels), &[]), Ok(get));
+            assert_eq!(decode(raw_get(levels), &[]), Ok(get));
         }
     }
 }

@@ -12,6 +12,11 @@
 //! These rules do not depend on the kernel's configuration, and this file uses nothing but `core`.
 //! It can be built, tested and fuzzed outside of the kernel as it is.
 
+use core::{
+    mem::MaybeUninit,
+    ptr, //
+};
+
 /// The largest number of levels: `MAX_PID_NS_LEVEL` and the initial namespace.
 pub(crate) const MAX_LEVELS: usize = 33;
 
@@ -28,113 +33,84 @@ pub(crate) const MAX_LEN: usize = MAX_LEVELS * (MAX_DIGITS + 1) - 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Last pids, from the inside outwards.
-///
-/// # Invariants
-///
-/// `len` is at most [`MAX_LEVELS`].
-#[derive(Clone, Debug)]
-pub(crate) struct LastPidVec {
-    pids: [i32; MAX_LEVELS],
-    len: usize,
-}
+/// Parses `text` into `pids`, and returns the part of it that was needed, innermost first.
+pub(crate) fn parse<'a>(
+    text: &[u8],
+    pids: &'a mut [MaybeUninit<i32>; MAX_LEVELS],
+) -> Result<&'a [i32], Malformed> {
+    let mut rest = text.strip_suffix(b"\0").unwrap_or(text);
 
-impl LastPidVec {
-    /// Returns a vector of `len` zeroes, of [`MAX_LEVELS`] if `len` is larger.
-    pub(crate) fn zeroed(len: usize) -> Self {
-        // INVARIANT: `len` is limited to `MAX_LEVELS`.
-        Self {
-            pids: [0; MAX_LEVELS],
-            len: len.min(MAX_LEVELS),
-        }
-    }
-
-    /// Returns the last pids, from the inside outwards.
-    pub(crate) fn as_slice(&self) -> &[i32] {
-        self.pids.get(..self.len).unwrap_or_default()
-    }
-
-    /// Returns the last pids, from the inside outwards.
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [i32] {
-        self.pids.get_mut(..self.len).unwrap_or_default()
-    }
-
-    /// Appends a number, or fails if there is no room.
-    fn push(&mut self, pid: i32) -> Result<(), Malformed> {
-        *self.pids.get_mut(self.len).ok_or(Malformed)? = pid;
-        // INVARIANT: `len` is an index of `pids`, so it is below `MAX_LEVELS`.
-        self.len = self.len.wrapping_add(1);
-        Ok(())
-    }
-
-    /// Replaces the vector by the one in `text`. After an error its contents are unspecified.
-    ///
-    /// A result of that size would be copied, so it is filled in place.
-    pub(crate) fn parse(&mut self, text: &[u8]) -> Result<(), Malformed> {
-        let mut rest = text.strip_suffix(b"\0").unwrap_or(text);
-
-        self.len = 0;
-        loop {
-            let (number, tail) = split_number(rest)?;
-            self.push(number)?;
-            rest = match tail {
-                [] => return Ok(()),
-                [b':', tail @ ..] => tail,
-                _ => return Err(Malformed),
-            };
-        }
-    }
-
-    /// Writes the text form, without a NUL, to the end of `buf` and returns it.
-    ///
-    /// Returns [`None`] if it does not fit, which cannot be if no number is above [`MAX_PID`].
-    pub(crate) fn format<'a>(&self, buf: &'a mut [u8; MAX_LEN]) -> Option<&'a [u8]> {
-        let mut free = buf.iter_mut();
-        let mut outermost = true;
-
-        // Digits come out of a number from its end, so the whole text is written from its end.
-        for &pid in self.as_slice().iter().rev() {
-            if !outermost {
-                *free.next_back()? = b':';
-            }
-            outermost = false;
-
-            let mut rest = pid.unsigned_abs();
-            loop {
-                *free.next_back()? = b'0' | (rest % 10) as u8;
-                rest /= 10;
-                if rest == 0 {
-                    break;
-                }
-            }
-        }
-
-        let start = free.len();
-        buf.get(start..)
-    }
-}
-
-/// Splits `text` into the number that it starts with and what follows.
-fn split_number(text: &[u8]) -> Result<(i32, &[u8]), Malformed> {
-    let mut number = 0_i32;
-    let mut rest = text;
-    let mut digits = 0_usize;
-
-    while let [byte @ b'0'..=b'9', tail @ ..] = rest {
-        // OVERFLOW: `number` is at most `MAX_PID`, of which ten times as much fits.
-        number = number.wrapping_mul(10).wrapping_add(i32::from(byte & 0xf));
-        if number > MAX_PID {
+    for last in 0..MAX_LEVELS {
+        let (number, digits) = leading_number(rest);
+        let leading_zero = digits > 1 && rest.first() == Some(&b'0');
+        if !(1..=MAX_DIGITS).contains(&digits) || leading_zero || number > MAX_PID {
             return Err(Malformed);
         }
-        rest = tail;
+        pids.get_mut(last).ok_or(Malformed)?.write(number);
+
+        rest = match rest.get(digits..) {
+            Some([b':', tail @ ..]) => tail,
+            Some([]) => {
+                let pids = pids.get(..=last).ok_or(Malformed)?;
+                // SAFETY: Each has been initialized on the way here. `MaybeUninit<i32>` and `i32`
+                // have the same layout.
+                return Ok(unsafe { &*(ptr::from_ref(pids) as *const [i32]) });
+            }
+            _ => return Err(Malformed),
+        };
+    }
+
+    Err(Malformed)
+}
+
+/// Returns the number that `text` starts with, and how many digits it has.
+///
+/// It is the right number if there are no more than [`MAX_DIGITS`].
+fn leading_number(text: &[u8]) -> (i32, usize) {
+    let mut number = 0_i32;
+    let mut digits = 0_usize;
+
+    for byte in text {
+        let digit = i32::from(*byte).wrapping_sub(i32::from(b'0'));
+        if !(0..=9).contains(&digit) {
+            break;
+        }
+        // OVERFLOW: `MAX_DIGITS` digits fit.
+        number = number.wrapping_mul(10).wrapping_add(digit);
         // OVERFLOW: There are no more digits than bytes.
         digits = digits.wrapping_add(1);
     }
 
-    match (digits, text) {
-        (0, _) | (2.., [b'0', ..]) => Err(Malformed),
-        _ => Ok((number, rest)),
+    (number, digits)
+}
+
+/// Writes the text form of `pids`, without a NUL, to the end of `buf` and returns it.
+///
+/// Returns [`None`] if it does not fit, which cannot be if there are no more than [`MAX_LEVELS`]
+/// numbers and none is above [`MAX_PID`].
+pub(crate) fn format<'a>(pids: &[i32], buf: &'a mut [u8; MAX_LEN]) -> Option<&'a [u8]> {
+    let mut free = buf.iter_mut();
+    let mut outermost = true;
+
+    // Digits come out of a number from its end, so the whole text is written from its end.
+    for &pid in pids.iter().rev() {
+        if !outermost {
+            *free.next_back()? = b':';
+        }
+        outermost = false;
+
+        let mut rest = pid.unsigned_abs();
+        loop {
+            *free.next_back()? = b'0' | (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
     }
+
+    let start = free.len();
+    buf.get(start..)
 }
 
 #[cfg(CONFIG_PID_NS_IOCTL_KUNIT_TEST)]
@@ -174,18 +150,15 @@ mod tests {
     }
 
     fn is_parsed_to(text: &[u8], pids: &[i32]) -> bool {
-        let mut vec = LastPidVec::zeroed(0);
-        vec.parse(text).is_ok() && vec.as_slice() == pids
+        parse(text, &mut [MaybeUninit::uninit(); MAX_LEVELS]) == Ok(pids)
     }
 
     fn is_malformed(text: &[u8]) -> bool {
-        LastPidVec::zeroed(0).parse(text).is_err()
+        parse(text, &mut [MaybeUninit::uninit(); MAX_LEVELS]).is_err()
     }
 
     fn is_formatted_to(pids: &[i32], text: &[u8]) -> bool {
-        let mut vec = LastPidVec::zeroed(pids.len());
-        vec.as_mut_slice().copy_from_slice(pids);
-        vec.format(&mut [0; MAX_LEN]) == Some(text)
+        format(pids, &mut [0; MAX_LEN]) == Some(text)
     }
 
     #[test]
@@ -341,30 +314,23 @@ mod tests {
 
     #[test]
     fn format_only_what_fits() {
-        let mut vec = LastPidVec::zeroed(MAX_LEVELS);
-        vec.as_mut_slice().fill(10_000_000);
-        assert!(vec.format(&mut [0; MAX_LEN]).is_none());
-    }
-
-    #[test]
-    fn never_more_than_33_levels() {
-        assert_eq!(LastPidVec::zeroed(MAX_LEVELS).as_slice().len(), 33);
-        assert_eq!(LastPidVec::zeroed(MAX_LEVELS + 1).as_slice().len(), 33);
-        assert_eq!(LastPidVec::zeroed(usize::MAX).as_mut_slice().len(), 33);
+        assert!(format(&[10_000_000; MAX_LEVELS], &mut [0; MAX_LEN]).is_none());
+        assert!(format(&[MAX_PID; MAX_LEVELS + 1], &mut [0; MAX_LEN]).is_none());
     }
 
     #[test]
     fn round_trip() {
         // Every power of ten and its neighbours, at every level.
         for levels in 1..=MAX_LEVELS {
-            let mut vec = LastPidVec::zeroed(levels);
-            for (at, pid) in vec.as_mut_slice().iter_mut().enumerate() {
+            let mut pids = [0; MAX_LEVELS];
+            for (at, pid) in pids.iter_mut().enumerate() {
                 *pid = 10_i32.pow(at as u32 % 7) - 1 + at as i32 % 3;
             }
+            let pids = &pids[..levels];
 
             let mut buf = [0; MAX_LEN];
-            let text = vec.format(&mut buf).unwrap_or_default();
-            assert!(is_parsed_to(text, vec.as_slice()));
+            let text = format(pids, &mut buf).unwrap_or_default();
+            assert!(is_parsed_to(text, pids));
         }
     }
 }
