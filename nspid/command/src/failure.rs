@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What went wrong, for people and, as exit status, for scripts.
+
+use std::{fmt, io, process::ExitCode};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Other = 1,
+    NoIoctl = 3,
+    NotPermitted = 4,
+    Taken = 5,
+}
+
+#[derive(Debug)]
+pub struct Failure {
+    pub kind: Kind,
+    text: String,
+}
+
+impl Failure {
+    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    pub fn other(text: impl Into<String>) -> Self {
+        Self::new(Kind::Other, text)
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Turns an error into a failure that says what it is about.
+pub trait OrFail<T> {
+    fn or_fail(self, about: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> OrFail<T> for Result<T, E> {
+    fn or_fail(self, about: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| {
+            let error = error.into();
+            let kind = match error.kind() {
+                io::ErrorKind::PermissionDenied => Kind::NotPermitted,
+                _ => Kind::Other,
+            };
+            Failure::new(kind, format!("{}: {error}", about()))
+        })
+    }
+}
