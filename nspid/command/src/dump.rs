@@ -10,7 +10,7 @@ use std::{
 use pidns::{lacks_ioctl, task::Task};
 
 use crate::{
-    failure::{Failure, OrFail},
+    failure::{Failure, Kind, OrFail},
     image::{self, Image},
     world::World,
 };
@@ -48,6 +48,12 @@ pub fn dump(pid: i32, outer: bool) -> Result<Dumped, Failure> {
 
 fn read(pid: i32, outer: bool) -> Result<Dumped, Failure> {
     let world = World::read()?;
+    if world.hidden > 0 {
+        return Err(Failure::new(
+            Kind::NotPermitted,
+            format!("there are {} tasks that you may not look at: dump as root", world.hidden),
+        ));
+    }
     let members = world.descendants(pid);
     let processes = world.processes().filter(|task| members.contains(&task.pid));
     let processes: Vec<&Task> = processes.collect();

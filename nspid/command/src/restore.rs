@@ -71,7 +71,8 @@ fn check_first(image: &Image, around: &PidNamespace) -> Result<(), Failure> {
     }
     let levels = 0..image.namespaces.len();
     let depth = levels.map(|at| image.chain(Some(at)).count()).max().unwrap_or(0);
-    let here = around.parent().map_or(0, |parent| 1 + depth_of(parent));
+    let ancestors = around.parent().and_then(|parent| parent.map(PidNamespace::chain).transpose());
+    let here = ancestors.ok().flatten().map_or(0, |ancestors| ancestors.len());
     if here + depth > MAX_DEPTH {
         return Err(Failure::new(
             Kind::Taken,
@@ -102,10 +103,6 @@ fn check_first(image: &Image, around: &PidNamespace) -> Result<(), Failure> {
     } else {
         Ok(())
     }
-}
-
-fn depth_of(ns: Option<PidNamespace>) -> usize {
-    ns.and_then(|ns| ns.chain().ok()).map_or(0, |chain| chain.len() - 1)
 }
 
 /// The pids that must be free in the namespace around the tree.

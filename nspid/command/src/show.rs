@@ -89,6 +89,9 @@ fn report(ns: PidNamespace, task: Option<&Task>) -> Result<Report, Failure> {
         };
         report.levels.push(row);
     }
+    if world.hidden > 0 {
+        report.notes.push(format!("tasks: without {} that you may not look at", world.hidden));
+    }
     Ok(report)
 }
 

@@ -6,6 +6,7 @@
 //! numbers in there, waited for with futexes, so that thousands of tasks need no files.
 
 use std::{
+    ffi::CString,
     fs::{self, File},
     io, mem, process, ptr, slice,
     sync::atomic::{AtomicU32, Ordering::SeqCst},
@@ -19,7 +20,7 @@ use rustix::{
         kill_process, set_parent_process_death_signal, setsid, waitpid, Pid, Signal, WaitOptions,
     },
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
-    thread::futex,
+    thread::{futex, set_name},
 };
 
 use crate::image::Image;
@@ -146,8 +147,12 @@ impl Crew {
 
     /// What a task does from its first to its last moment.
     fn live(&self, at: usize) -> ! {
+        let task = self.image.tasks.get(at);
+        if let Some(name) = task.and_then(|task| CString::new(task.name.as_str()).ok()) {
+            let _ = set_name(&name);
+        }
         self.set_pid(at, own_pid("/proc/self"));
-        if self.image.tasks.get(at).is_some_and(|task| task.zombie) {
+        if task.is_some_and(|task| task.zombie) {
             process::exit(0);
         }
         let mut last = None;

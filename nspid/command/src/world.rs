@@ -23,6 +23,8 @@ pub struct World {
     pub tasks: Vec<Task>,
     /// By inode number.
     pub spaces: BTreeMap<u64, Space>,
+    /// How many tasks the caller may not look at.
+    pub hidden: usize,
 }
 
 impl World {
@@ -32,8 +34,8 @@ impl World {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 
         let tasks = task::all().or_fail(|| "/proc".to_owned())?;
-        let mut world = Self { tasks: Vec::new(), spaces: BTreeMap::new() };
-        for task in tasks {
+        let mut world = Self { tasks: Vec::new(), spaces: BTreeMap::new(), hidden: tasks.hidden };
+        for task in tasks.seen {
             if world.spaces.contains_key(&task.ns) || world.add_spaces(&task)? {
                 world.tasks.push(task);
             }

@@ -62,26 +62,35 @@ impl Task {
     }
 }
 
-/// Reads all processes and threads, in the order of their pids. What ends meanwhile is left out.
+/// All processes and threads that the caller may look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// In the order of their pids.
+    pub seen: Vec<Task>,
+    /// How many more there are.
+    pub hidden: usize,
+}
+
+/// Reads all processes and threads. What ends meanwhile is left out.
 ///
 /// # Errors
 ///
-/// If `/proc` is not there, or if the caller may not know of all namespaces.
-pub fn all() -> io::Result<Vec<Task>> {
-    let mut tasks = Vec::new();
+/// If `/proc` cannot be read.
+pub fn all() -> io::Result<Tasks> {
+    let mut tasks = Tasks::default();
 
     for process in pids_in("/proc")? {
-        // Gone, or of no interest to anybody any more.
         let Ok(threads) = pids_in(&format!("/proc/{process}/task")) else { continue };
         for thread in threads {
             match Task::read(thread) {
-                Ok(task) => tasks.push(task),
+                Ok(task) => tasks.seen.push(task),
                 Err(error) if is_gone(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => tasks.hidden += 1,
                 Err(error) => return Err(error),
             }
         }
     }
-    tasks.sort_by_key(|task| task.pid);
+    tasks.seen.sort_by_key(|task| task.pid);
     Ok(tasks)
 }
 
