@@ -8,19 +8,19 @@ set -eu
 dir=$(mktemp -d)
 mkfifo "$dir/ready"
 
-# True comes and goes: the pids have gaps.
+# What comes and goes leaves gaps between the pids.
 cat >"$dir/innermost" <<END
-sleep inf & true | true; sleep inf &
+sleep inf & /bin/true; /bin/true; sleep inf &
 echo >$dir/ready
 wait
 END
 cat >"$dir/middle" <<END
-true; true; sleep inf & true; sleep inf &
+/bin/true; /bin/true; sleep inf & /bin/true; sleep inf &
 unshare --pid --fork --mount-proc sh $dir/innermost &
 wait
 END
 cat >"$dir/outermost" <<END
-sleep inf & true; sleep inf & true; true
+sleep inf & /bin/true; sleep inf & /bin/true; /bin/true
 bwrap --dev-bind / / --unshare-pid --proc /proc sh $dir/middle &
 wait
 END
@@ -40,7 +40,7 @@ nspid dump "$root" >"$dir/dump"
 nspid verify --fork "$dir/dump" "$root"
 kill -9 $unshare
 wait $unshare || true
-while pgrep -x sleep >/dev/null; do :; done
+tail --pid="$root" -f /dev/null
 echo "all gone, and with them the cursors"
 
 printf '\n4. Restore it: each task a stand-in with the same pids inside\n'

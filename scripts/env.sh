@@ -46,6 +46,11 @@ if [ -d /usr/lib/llvm-19/lib ]; then
 fi
 export PATH=$cache/venv/bin:$PATH
 
+# cargo for nspid/, of the same toolchain.
+nspid_cargo() {
+	(cd "$repo/nspid" && PATH=/usr/bin:$PATH CARGO_TARGET_DIR=$cache/nspid cargo "$@")
+}
+
 # Run a long command with its output in a file, and show the end of that file
 # if the command fails.
 logged() {

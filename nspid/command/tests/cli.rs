@@ -2,6 +2,8 @@
 
 //! What needs neither root nor a kernel with the ioctl.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::process::{Command, Output};
 
 fn nspid(arguments: &[&str]) -> Output {

@@ -3,6 +3,8 @@
 //! Every command against live namespaces. This needs root, a kernel with the ioctl, and a machine
 //! that may be lost.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -178,9 +180,10 @@ fn processes() -> usize {
     names.filter(|name| name.to_str().unwrap().parse::<i32>().is_ok()).count()
 }
 
-/// Two levels, a gap and a zombie.
-const NESTED: &str = "sleep inf & true; true; sleep inf & \
-    unshare --pid --fork --mount-proc sh -c 'sleep inf & true; echo ready; sleep inf & wait' & wait";
+/// Two levels with gaps between the pids.
+const NESTED: &str = "sleep inf & /bin/true; /bin/true; sleep inf & \
+    unshare --pid --fork --mount-proc sh -c 'sleep inf & /bin/true; sleep inf & echo ready; wait' & \
+    wait";
 
 #[test]
 fn show() {
@@ -354,7 +357,7 @@ fn dump_and_restore_nested_namespaces() {
 
 #[test]
 fn dump_and_restore_a_parent_outside() {
-    let container = Container::new("sleep inf & true; echo ready; wait");
+    let container = Container::new("sleep inf & /bin/true; echo ready; wait");
     let pid = container.unshare.id().to_string();
     assert!(there_and_back(container, &pid).contains("3 processes"));
 }
@@ -395,7 +398,7 @@ fn restore_32_levels() {
 
 #[test]
 fn restore_1000_tasks_in_3_levels() {
-    let sleepers = "for i in $(seq 340); do sleep inf & [ $((i % 10)) != 0 ] || true | true; done";
+    let sleepers = "for i in $(seq 340); do sleep inf & [ $((i % 10)) != 0 ] || /bin/true; done";
     let inner = format!("{sleepers}; echo ready; wait");
     let middle = format!("{sleepers}; unshare --pid --fork --mount-proc sh -c '{inner}' & wait");
     let middle = file(&middle);
