@@ -7,7 +7,7 @@ export KDIR KERNEL
 .PHONY: help demo test bench bench-time bench-record export clean
 
 help:
-	@echo 'make demo    install, build, boot: a task with chosen pids in 3 nested namespaces'
+	@echo 'make demo    install, build, boot: dump, kill and restore nested containers'
 	@echo 'make test    run all tests'
 	@echo 'make bench   count the instructions of each way to choose pids, 12 minutes'
 	@echo 'make bench-time'
@@ -37,4 +37,4 @@ export:
 	@scripts/export-series $(FROM) $(SINCE)
 
 clean:
-	@. scripts/env.sh && rm -rf "$$cache"/{apt,bench,build,kunit,linux,tree}* "$$cache"/{kvm,log,tools,venv}
+	@. scripts/env.sh && rm -rf "$$cache"/{apt,bench,build,kunit,linux,nspid,tree}* "$$cache"/{kvm,log,tools,venv}

@@ -13,7 +13,10 @@ use pidns::{clone_with_pids, task::Task, Forked, LastPids, PidNamespace};
 use rustix::{
     io::Errno,
     pipe::{pipe_with, PipeFlags},
-    process::{kill_process, waitpid, Pid, Signal, WaitOptions, WaitStatus},
+    process::{
+        kill_process, set_parent_process_death_signal, waitpid, Pid, Signal, WaitOptions,
+        WaitStatus,
+    },
 };
 
 use crate::{
@@ -126,6 +129,8 @@ fn fork(pids: &[i32], command: &[String]) -> io::Result<Waiting> {
         },
         Forked::Child => {
             drop(go);
+            // The command is asked to end if nspid is killed.
+            let _ = set_parent_process_death_signal(Some(Signal::TERM));
             // Without the byte nspid is gone.
             if told.read_exact(&mut [0]).is_err() {
                 std::process::exit(NSPID_FAILED.into());
@@ -177,7 +182,7 @@ fn taken(ns: &PidNamespace, wanted: &[i32]) -> Option<Failure> {
     ))
 }
 
-/// Waits for the command to end, and passes on what would end nspid.
+/// Waits for the command to end.
 fn wait(child: Pid) -> ExitCode {
     // What a terminal sends goes to the command too.
     ignore_terminal_signals();
