@@ -22,7 +22,7 @@ const WRITE: u32 = 1;
 
 /// As `_IOC()` does it on most architectures.
 const fn request(direction: u32, number: u32, size: u32) -> u32 {
-    direction << 30 | size << 16 | 0xb7 << 8 | number
+    (direction << 30) | (size << 16) | (0xb7 << 8) | number
 }
 
 /// `struct pidns_ioc_req`
