@@ -9,7 +9,9 @@ use std::{
 };
 
 use pidns::{clone_with_pids, next_pid, task::Task, Forked, LastPids, PidNamespace, MAX_PID};
-use rustix::process::{kill_process, waitpid, Pid, Signal, WaitOptions};
+use rustix::process::{
+    kill_process, set_parent_process_death_signal, waitpid, Pid, Signal, WaitOptions,
+};
 
 use crate::{
     cursors,
@@ -192,6 +194,7 @@ fn next_pids(
     ns.enter_for_children().or_fail(about)?;
     let forked = clone_with_pids(false, &[]).or_fail(about)?;
     let Forked::Parent(pid) = forked else {
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
         loop {
             std::thread::park();
         }

@@ -491,6 +491,44 @@ fn restore_that_fails_halfway_leaves_nothing() {
 }
 
 #[test]
+fn restore_that_is_interrupted_leaves_nothing() {
+    let tasks: Vec<_> = (1..=3000)
+        .map(|pid| {
+            let parent = if pid == 1 { serde_json::Value::Null } else { 0.into() };
+            serde_json::json!({ "parent": parent, "namespace": 0, "pids": [pid], "name": "sleep" })
+        })
+        .collect();
+    let space = serde_json::json!({
+        "parent": null, "init": 0, "last_pid": 3000, "pid_max": null, "owner_uid": null
+    });
+    let image = serde_json::json!({
+        "format": 1, "kernel": "", "outer": false, "namespaces": [space], "tasks": tasks
+    });
+    let dump = file(&image.to_string());
+
+    let before = processes();
+    let mut restore = Command::new(NSPID)
+        .args(["restore", dump.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(restore.stderr.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "nspid: 1000 of 3000 processes");
+    // SAFETY: A plain system call.
+    unsafe { libc::kill(restore.id() as i32, libc::SIGTERM) };
+    let rest: Vec<_> = lines.map(Result::unwrap).collect();
+    assert!(rest.last().unwrap().contains("interrupted"), "{rest:?}");
+    assert_eq!(restore.wait().unwrap().code(), Some(1));
+    assert_eq!(processes(), before);
+
+    // All of them, if nobody interrupts.
+    let restored = Restored::new(&["restore", dump.to_str().unwrap()]);
+    let report = ok(&["verify", "--fork", dump.to_str().unwrap(), &restored.0]);
+    assert!(report.contains("the same: 3000 processes"), "{report}");
+}
+
+#[test]
 fn restore_without_ioctl_or_privilege() {
     let container = Container::new(NESTED);
     let dump = without_ioctl(&["dump", &container.pid()]);
