@@ -23,7 +23,9 @@ else
 	name=$series_base
 fi
 tree=$cache/tree-$name                  # clone of the base with the series on top
-build=${BUILD_DIR:-$cache/build-$name}  # kernel for x86-64
+# The kernel for x86-64. KIND=debug, kcsan or without-lock is one of stress/.
+kind=${KIND:-}
+build=${BUILD_DIR:-$cache/build-$name${kind:+-$kind}}
 build_kunit=$cache/kunit-$name          # kernel for User Mode Linux
 log=$cache/log
 
@@ -41,6 +43,14 @@ toolchain=(
 	CLIPPY_DRIVER=/usr/bin/clippy-driver
 	BINDGEN="$bindgen"
 )
+configs=("$repo/selftests/kernel.config")
+case $kind in
+debug | kcsan)
+	configs+=("$repo/stress/$kind.config")
+	toolchain+=(LLVM=-19) # gcc has no KASAN together with Rust
+	;;
+without-lock) toolchain+=(CFLAGS_pid.o="-include $repo/stress/without-lock.h") ;;
+esac
 if [ -d /usr/lib/llvm-19/lib ]; then
 	export LIBCLANG_PATH=/usr/lib/llvm-19/lib
 fi

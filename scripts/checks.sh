@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # log is that of env.sh
+# Sourced after env.sh by what runs tests: one line for each, and a closing
+# "N passed, N failed".
+
+passed=0
+failed=0
+
+count() { # NAME PASSED FAILED
+	passed=$((passed + $2))
+	failed=$((failed + $3))
+	printf '%-52s %3d passed, %d failed\n' "$1" "$2" "$3"
+}
+
+# One test: a command, whose output is shown if it fails.
+check() { # NAME COMMAND...
+	local name=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		count "$name" 1 0
+	else
+		printf '%s\n' "$output"
+		count "$name" 0 1
+	fi
+}
+
+# Many tests: a command that closes with "N passed, N failed".
+suite() { # NAME COMMAND...
+	local name=$1 line output=$log/suite-$$
+	shift
+	"$@" | tee "$output" || true
+	line=$(tail -n 1 "$output")
+	rm "$output"
+	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+		count "$name" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+	else
+		count "$name" 0 1
+	fi
+}
+
+close_with_totals() {
+	printf '\n%d passed, %d failed\n' "$passed" "$failed"
+	[ "$failed" = 0 ]
+}

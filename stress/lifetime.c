@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Makes hierarchies of pid namespaces, uses them, and lets them die while their
+ * files are still open. Then all objects that the kernel had for them must be
+ * gone: /proc/slabinfo must count as many as before.
+ */
+#include "common.h"
+
+#include <time.h>
+#include <linux/membarrier.h>
+#include <linux/sched.h>
+
+#define LEVELS 3
+#define HELD 16		/* so many dead hierarchies have open files at a time */
+#define WARM_UP 100
+#define WORKERS 2
+#define SECONDS 120	/* for what the kernel frees later */
+
+static const char *const caches[] = {
+	"pid_namespace", "pid", "pid_2", "pid_3", "pid_4", "user_namespace",
+};
+
+struct hierarchy {
+	int fd[LEVELS];		/* innermost last */
+	int pidfd;
+};
+
+/* In each worker: what the inits and the one who makes them share. */
+static struct {
+	int fd[LEVELS];
+	int ready;
+} *chain;
+
+static long clone_task(unsigned long flags, int *pidfd)
+{
+	struct clone_args args = {
+		.flags = flags | CLONE_FILES | CLONE_PIDFD,
+		.pidfd = (uintptr_t)pidfd,
+		.exit_signal = SIGCHLD,
+	};
+
+	return must(syscall(SYS_clone3, &args, sizeof(args)), "clone");
+}
+
+/* The init of a level makes the next one, and then lives until it is killed. */
+static void be_inits(void)
+{
+	int level = 0, pidfd;
+
+	do {
+		chain->fd[level] = must(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC), "open");
+	} while (++level < LEVELS && !clone_task(CLONE_NEWPID, &pidfd));
+	if (level < LEVELS)
+		close(pidfd);
+	else
+		must(write(chain->ready, "", 1), "say that all are there");
+	for (;;)
+		pause();
+}
+
+static struct hierarchy make(int ready)
+{
+	struct hierarchy h;
+	char byte;
+
+	if (!clone_task(CLONE_NEWPID | CLONE_NEWUSER, &h.pidfd))
+		be_inits();
+	must(read(ready, &byte, 1), "wait for all");
+	memcpy(h.fd, chain->fd, sizeof(h.fd));
+	return h;
+}
+
+static void expect(long got, long wanted, const char *what)
+{
+	if (got != wanted)
+		errx(1, "%s: %ld, expected %ld", what, got, wanted);
+}
+
+static void use_and_kill(struct hierarchy *h)
+{
+	long pids[MAX_LEVELS];
+	siginfo_t info;
+
+	expect(set_vec(h->fd[LEVELS - 1], "1000:2000:3000"), 0, "set");
+	expect(get_vec(h->fd[LEVELS - 1], LEVELS, pids), LEVELS, "get");
+	expect(pids[0] + pids[1] + pids[2], 6000, "pids");
+	must(syscall(SYS_pidfd_send_signal, h->pidfd, SIGKILL, NULL, 0), "kill");
+	must(waitid(P_PIDFD, h->pidfd, &info, WEXITED), "wait");
+}
+
+static void let_go(struct hierarchy *h, int which)
+{
+	long pids[MAX_LEVELS];
+
+	for (int i = 0; i < LEVELS; i++) {
+		expect(set_vec(h->fd[i], "1000"), -ESRCH, "set in a dead namespace");
+		expect(get_vec(h->fd[i], 0, pids), -ESRCH, "get in a dead namespace");
+	}
+	/* From the outside, from the inside, and the middle last. */
+	for (int i = 0; i < LEVELS; i++)
+		close(h->fd[which % 3 == 0 ? i : which % 3 == 1 ? LEVELS - 1 - i : (i * 2) % 3]);
+	close(h->pidfd);
+}
+
+static void work(int count)
+{
+	struct hierarchy held[HELD];
+	int ready[2];
+
+	chain = shared(sizeof(*chain));
+	must(pipe(ready), "make a pipe");
+	chain->ready = ready[1];
+	for (int i = 0; i < count + HELD; i++) {
+		struct hierarchy *h = &held[i % HELD];
+
+		if (i >= HELD)
+			let_go(h, i);
+		if (i < count) {
+			*h = make(ready[0]);
+			use_and_kill(h);
+		}
+	}
+}
+
+static void work_in_parallel(int count)
+{
+	pid_t pid[WORKERS];
+	int status;
+
+	for (int i = 0; i < WORKERS; i++) {
+		pid[i] = must(fork(), "fork");
+		if (!pid[i]) {
+			/* At least as many as are held at a time. */
+			work(count / WORKERS > HELD ? count / WORKERS : HELD);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < WORKERS; i++) {
+		must(waitpid(pid[i], &status, 0), "wait");
+		if (status)
+			errx(1, "a worker has failed");
+	}
+}
+
+static void count_objects(long count[ARRAY_SIZE(caches)])
+{
+	char line[512], name[64];
+	FILE *f = fopen("/proc/slabinfo", "re");
+	long active;
+
+	if (!f)
+		err(1, "/proc/slabinfo, which takes CONFIG_SLUB_DEBUG");
+	for (size_t i = 0; i < ARRAY_SIZE(caches); i++)
+		count[i] = -1;
+	while (fgets(line, sizeof(line), f))
+		for (size_t i = 0; i < ARRAY_SIZE(caches); i++)
+			if (sscanf(line, "%63s %ld", name, &active) == 2 && !strcmp(name, caches[i]))
+				count[i] = active;
+	fclose(f);
+	if (count[0] < 0)
+		errx(1, "/proc/slabinfo has no pid_namespace: it takes CONFIG_SLUB_DEBUG_ON");
+}
+
+/*
+ * The kernel frees after a grace period, and some of it in a work item after
+ * that. No event says that all of it is done.
+ */
+static void wait_until_as(const long *before, long *after)
+{
+	time_t start = time(NULL);
+	bool same;
+
+	do {
+		must(syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0), "membarrier");
+		count_objects(after);
+		same = true;
+		for (size_t i = 0; i < ARRAY_SIZE(caches); i++)
+			same &= after[i] <= before[i];
+	} while (!same && time(NULL) - start < SECONDS);
+}
+
+int lifetime(int argc, char **argv)
+{
+	long before[ARRAY_SIZE(caches)], again[ARRAY_SIZE(caches)], after[ARRAY_SIZE(caches)];
+	int failed = 0, count;
+
+	if (argc < 2)
+		errx(2, "lifetime HIERARCHIES");
+	count = atoi(argv[1]);
+
+	/* The first ones make caches and fill tables that stay. */
+	count_objects(before);
+	work_in_parallel(WARM_UP);
+	wait_until_as(before, again);
+	memcpy(before, again, sizeof(before));
+
+	work_in_parallel(count);
+	wait_until_as(before, after);
+
+	printf("%d hierarchies of %d pid namespaces\n", count, LEVELS);
+	for (size_t i = 0; i < ARRAY_SIZE(caches); i++) {
+		printf("%-16s %6ld objects before, %6ld after\n", caches[i], before[i], after[i]);
+		failed += after[i] > before[i];
+	}
+	return failed ? 1 : 0;
+}
