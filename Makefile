@@ -4,11 +4,13 @@
 SHELL := /bin/bash
 export KDIR KERNEL
 
-.PHONY: help demo test bench bench-time bench-record export clean
+.PHONY: help demo test test-debug bench bench-time bench-record export clean
 
 help:
 	@echo 'make demo    install, build, boot: dump, kill and restore nested containers'
 	@echo 'make test    run all tests'
+	@echo 'make test-debug'
+	@echo '             try to break it: debug kernels, faults, random calls, races; hours'
 	@echo 'make bench   count the instructions of each way to choose pids, 12 minutes'
 	@echo 'make bench-time'
 	@echo '             the same in nanoseconds, under KVM or on the running kernel'
@@ -23,6 +25,9 @@ demo:
 
 test:
 	@scripts/test
+
+test-debug:
+	@stress/run
 
 bench:
 	@bench/run instructions

@@ -27,7 +27,7 @@ tree=$cache/tree-$name                  # clone of the base with the series on t
 kind=${KIND:-}
 build=${BUILD_DIR:-$cache/build-$name${kind:+-$kind}}
 build_kunit=$cache/kunit-$name          # kernel for User Mode Linux
-log=$cache/log
+log=${LOG_DIR:-$cache/log} # two runs at once need one each
 
 mkdir -p "$cache" "$log"
 
