@@ -22,6 +22,14 @@ else
 	base=$cache/linux-$series_base
 	name=$series_base
 fi
+# The series: mainline's, or that of a stable kernel in a folder of its own.
+patches=$repo/patches
+stable=v$series_base.y
+if [ -d "$patches/$stable" ]; then
+	patches+=/$stable
+else
+	stable=
+fi
 tree=$cache/tree-$name                  # clone of the base with the series on top
 # The kernel for x86-64. KIND=debug, kcsan or without-lock is one of stress/.
 kind=${KIND:-}
