@@ -51,7 +51,7 @@ toolchain=(
 	CLIPPY_DRIVER=/usr/bin/clippy-driver
 	BINDGEN="$bindgen"
 )
-configs=("$repo/selftests/kernel.config")
+configs=("$repo/selftests/kernel.config" ${stable:+"$repo/selftests/stable.config"})
 case $kind in
 debug | kcsan)
 	configs+=("$repo/stress/$kind.config")
