@@ -4,11 +4,12 @@
 SHELL := /bin/bash
 export KDIR KERNEL
 
-.PHONY: help demo test test-debug bench bench-time bench-record export clean
+.PHONY: help demo test check test-debug bench bench-time bench-record export clean
 
 help:
 	@echo 'make demo    install, build, boot: dump, kill and restore nested containers'
 	@echo 'make test    run all tests'
+	@echo 'make check   all that a maintainer or a build robot would check; hours'
 	@echo 'make test-debug'
 	@echo '             try to break it: debug kernels, faults, random calls, races; hours'
 	@echo 'make bench   count the instructions of each way to choose pids, 12 minutes'
@@ -26,6 +27,9 @@ demo:
 test:
 	@scripts/test
 
+check:
+	@check/run
+
 test-debug:
 	@stress/run
 
@@ -42,4 +46,4 @@ export:
 	@scripts/export-series $(FROM) $(SINCE)
 
 clean:
-	@. scripts/env.sh && rm -rf "$$cache"/{apt,bench,build,kunit,linux,nspid,tree}* "$$cache"/{kvm,log,tools,venv}
+	@. scripts/env.sh && rm -rf "$$cache"/{apt,bench,build,each,kunit,linux,nspid,root,tree}* "$$cache"/{kvm,log,tools,venv}

@@ -31,9 +31,12 @@ else
 	stable=
 fi
 tree=$cache/tree-$name                  # clone of the base with the series on top
-# The kernel for x86-64. KIND=debug, kcsan or without-lock is one of stress/.
+# The kernel. KIND=debug, kcsan or without-lock is one of stress/, ARCH=arm64 is
+# for another machine than this one.
 kind=${KIND:-}
+arch=${ARCH:-x86_64}
 build=${BUILD_DIR:-$cache/build-$name${kind:+-$kind}}
+[ "$arch" = x86_64 ] || build+=-$arch
 build_kunit=$cache/kunit-$name          # kernel for User Mode Linux
 log=${LOG_DIR:-$cache/log} # two runs at once need one each
 
@@ -51,7 +54,8 @@ toolchain=(
 	CLIPPY_DRIVER=/usr/bin/clippy-driver
 	BINDGEN="$bindgen"
 )
-configs=("$repo/selftests/kernel.config" ${stable:+"$repo/selftests/stable.config"})
+configs=("$repo"/selftests/{kernel,"$arch"}.config ${stable:+"$repo/selftests/stable.config"})
+[ "$arch" = x86_64 ] || toolchain+=(LLVM=-19)
 case $kind in
 debug | kcsan)
 	configs+=("$repo/stress/$kind.config")
