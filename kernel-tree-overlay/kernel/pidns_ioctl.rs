@@ -21,15 +21,11 @@ use core::{
 
 use kernel::{
     bindings,
-    current,
     error::from_result,
     ioctl::_IOC_SIZE,
     pid_namespace::PidNamespace,
     prelude::*,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
+    uaccess::UserSlice,
     uapi,
     user_namespace::{
         Capability,
@@ -213,7 +209,7 @@ fn set_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32) -> Result<c_
     let mut access = Access::new(open);
     let mut levels = open.ancestors();
 
-    // Without the capability nothing is learned: neither a limit nor whether there is a level.
+    // The first level that is refused ends it: no limit is told, nor what lies beyond.
     for &pid in pids {
         let level = levels.next().ok_or(EINVAL)?;
         if !access.granted(level, Audit::Yes) {
@@ -272,14 +268,14 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
 ///
 /// # Safety
 ///
-/// `ns` must be embedded in a `struct pid_namespace` that stays valid during the call.
+/// `ns` must be embedded in a `struct pid_namespace` that stays valid and referenced during the call.
 #[export]
 pub unsafe extern "C" fn pidns_ioctl(
     ns: *mut bindings::ns_common,
     cmd: c_uint,
     arg: c_ulong,
 ) -> c_long {
-    // SAFETY: The safety requirements are the same.
+    // SAFETY: The safety requirements are the same, and `open` is not used after this call.
     let open = unsafe { PidNamespace::from_ns_common(ns) };
     // nsfs has seen to it that this is not shorter than `RawRequest`.
     let mut reader = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd)).reader();

@@ -75,7 +75,7 @@ fn leading_number(text: &[u8]) -> (i32, usize) {
         if !(0..=9).contains(&digit) {
             break;
         }
-        // OVERFLOW: `MAX_DIGITS` digits fit.
+        // OVERFLOW: `MAX_DIGITS` digits fit. What wraps is refused for its digits.
         number = number.wrapping_mul(10).wrapping_add(digit);
         // OVERFLOW: There are no more digits than bytes.
         digits = digits.wrapping_add(1);
