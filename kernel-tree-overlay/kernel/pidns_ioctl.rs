@@ -268,7 +268,8 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
 ///
 /// # Safety
 ///
-/// `ns` must be embedded in a `struct pid_namespace` that stays valid and referenced during the call.
+/// `ns` must be embedded in a `struct pid_namespace` that stays valid and referenced during the
+/// call.
 #[export]
 pub unsafe extern "C" fn pidns_ioctl(
     ns: *mut bindings::ns_common,
