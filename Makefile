@@ -46,4 +46,4 @@ export:
 	@scripts/export-series $(FROM) $(SINCE)
 
 clean:
-	@. scripts/env.sh && rm -rf "$$cache"/{apt,bench,build,ccache,debian,each,kunit,linux,nspid,root,tree}* "$$cache"/{kvm,log,tools,venv}
+	@. scripts/env.sh && rm -rf "$$cache"/{apt,bench,build,ccache,debian,each,fuzz,kunit,linux,nspid,root,tree}* "$$cache"/{kvm,log,tools,venv}

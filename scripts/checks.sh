@@ -24,18 +24,20 @@ check() { # NAME COMMAND...
 	fi
 }
 
-# Many tests: a command that closes with "N passed, N failed".
+# Many tests: a command that closes with "N passed, N failed". It can fail after
+# that: scripts/boot does if the kernel has complained.
 suite() { # NAME COMMAND...
-	local name=$1 line output=$log/suite-$$
+	local name=$1 line ok=0 bad=0 output=$log/suite-$$
 	shift
-	"$@" | tee "$output" || true
+	"$@" | tee "$output" || bad=1
 	line=$(tail -n 1 "$output")
 	rm "$output"
 	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
-		count "$name" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
-	else
-		count "$name" 0 1
+		ok=${BASH_REMATCH[1]}
+		[ "${BASH_REMATCH[2]}" = 0 ] || bad=${BASH_REMATCH[2]}
 	fi
+	[ "$ok" != 0 ] || [ "$bad" != 0 ] || bad=1
+	count "$name" "$ok" "$bad"
 }
 
 close_with_totals() {

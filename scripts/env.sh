@@ -15,6 +15,7 @@ cache=${PIDNS_VEC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pidns-vec}
 # What the series is applied to: a kernel tree of one's own, KDIR, or what
 # Debian has of this mainline version.
 series_base=${KERNEL:-7.3}
+[[ $series_base =~ ^[0-9]+\.[0-9]+(-rc[0-9]+)?$ ]] || die "KERNEL=$series_base is not like 7.3 or 7.3-rc7"
 if [ -n "${KDIR:-}" ]; then
 	base=$(realpath "$KDIR")
 	name=own-$(printf %s "$base" | sha256sum | cut -c 1-8)
@@ -35,11 +36,15 @@ tree=$cache/tree-$name                  # clone of the base with the series on t
 # for another machine than this one.
 kind=${KIND:-}
 arch=${ARCH:-x86_64}
-build=${BUILD_DIR:-$cache/build-$name${kind:+-$kind}}
+build=$cache/build-$name${kind:+-$kind}
 [ "$arch" = x86_64 ] || build+=-$arch
 build_kunit=$cache/kunit-$name          # kernel for User Mode Linux
 log=${LOG_DIR:-$cache/log} # two runs at once need one each
 
+# What a kernel prints when it has found something wrong with itself.
+complaints='Kernel panic|BUG:|WARNING:|Oops|INFO: |soft lockup|Call [Tt]race'
+
+[[ $repo$cache$log != *[[:space:]]* ]] || die "this does not work in a path with blanks: $repo, $cache"
 mkdir -p "$cache" "$log"
 
 # Debian's toolchain in full: a rustup toolchain that comes first in PATH must

@@ -7,6 +7,7 @@
  */
 #include "common.h"
 
+#include <poll.h>
 #include <time.h>
 #include <linux/membarrier.h>
 #include <linux/sched.h>
@@ -34,7 +35,7 @@ static struct {
 static long clone_task(unsigned long flags, int *pidfd)
 {
 	struct clone_args args = {
-		.flags = flags | CLONE_FILES | CLONE_PIDFD,
+		.flags = flags | CLONE_FILES | (pidfd ? CLONE_PIDFD : 0),
 		.pidfd = (uintptr_t)pidfd,
 		.exit_signal = SIGCHLD,
 	};
@@ -42,18 +43,22 @@ static long clone_task(unsigned long flags, int *pidfd)
 	return must(syscall(SYS_clone3, &args, sizeof(args)), "clone");
 }
 
-/* The init of a level makes the next one, and then lives until it is killed. */
+/*
+ * The init of a level makes the next one, and then lives until it is killed or the
+ * next one has failed.
+ */
 static void be_inits(void)
 {
-	int level = 0, pidfd;
+	int level = 0;
 
 	do {
 		chain->fd[level] = must(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC), "open");
-	} while (++level < LEVELS && !clone_task(CLONE_NEWPID, &pidfd));
-	if (level < LEVELS)
-		close(pidfd);
-	else
-		must(write(chain->ready, "", 1), "say that all are there");
+	} while (++level < LEVELS && !clone_task(CLONE_NEWPID, NULL));
+	if (level < LEVELS) {
+		waitpid(-1, NULL, 0);
+		_exit(1);
+	}
+	must(write(chain->ready, "", 1), "say that all are there");
 	for (;;)
 		pause();
 }
@@ -61,10 +66,15 @@ static void be_inits(void)
 static struct hierarchy make(int ready)
 {
 	struct hierarchy h;
+	struct pollfd events[2] = { { .fd = ready, .events = POLLIN } };
 	char byte;
 
 	if (!clone_task(CLONE_NEWPID | CLONE_NEWUSER, &h.pidfd))
 		be_inits();
+	events[1] = (struct pollfd){ .fd = h.pidfd, .events = POLLIN };
+	must(poll(events, 2, -1), "wait for all");
+	if (!events[0].revents)
+		errx(1, "an init has failed");
 	must(read(ready, &byte, 1), "wait for all");
 	memcpy(h.fd, chain->fd, sizeof(h.fd));
 	return h;
@@ -151,16 +161,17 @@ static void work(int count)
 	}
 }
 
-static void work_in_parallel(int count)
+static int work_in_parallel(int count)
 {
+	/* At least as many as are held at a time. */
+	int each = count / WORKERS > HELD ? count / WORKERS : HELD;
 	pid_t pid[WORKERS];
 	int status;
 
 	for (int i = 0; i < WORKERS; i++) {
 		pid[i] = must(fork(), "fork");
 		if (!pid[i]) {
-			/* At least as many as are held at a time. */
-			work(count / WORKERS > HELD ? count / WORKERS : HELD);
+			work(each);
 			_exit(0);
 		}
 	}
@@ -169,6 +180,7 @@ static void work_in_parallel(int count)
 		if (status)
 			errx(1, "a worker has failed");
 	}
+	return each * WORKERS;
 }
 
 /* KASAN keeps what was freed for a while, which counts as active until then. */
@@ -207,16 +219,17 @@ static long wait_until_none(long count[ARRAY_SIZE(caches)])
 int lifetime(int argc, char **argv)
 {
 	long count[ARRAY_SIZE(caches)], left;
+	int made;
 
 	if (argc < 2)
 		errx(2, "lifetime HIERARCHIES");
 	if (wait_until_none(count))
 		errx(1, "there are nested pid namespaces or user namespaces already");
 
-	work_in_parallel(atoi(argv[1]));
+	made = work_in_parallel(atoi(argv[1]));
 	left = wait_until_none(count);
 
-	printf("%s hierarchies of %d pid namespaces\n", argv[1], LEVELS);
+	printf("%d hierarchies of %d pid namespaces\n", made, LEVELS);
 	for (size_t i = 0; i < ARRAY_SIZE(caches); i++)
 		printf("%-16s %6ld objects left\n", caches[i], count[i]);
 	return left ? 1 : 0;
