@@ -42,7 +42,7 @@
 
 /* How often the forkers of fixture race fork, each of them. */
 #define FORKERS 2
-#define FORKS 2000
+#define FORKS 500
 
 /* Something for a task to do, and what became of it. */
 struct job {
