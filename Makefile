@@ -43,7 +43,7 @@ bench-record:
 	@bench/record
 
 export:
-	@scripts/export-series $(FROM) $(SINCE)
+	@scripts/export-series "$(FROM)" "$(SINCE)"
 
 clean:
-	@. scripts/env.sh && rm -rf "$$cache"/{apt,bench,build,ccache,debian,each,fuzz,kunit,linux,nspid,root,tree}* "$$cache"/{kvm,log,tools,venv}
+	@scripts/clean

@@ -78,6 +78,23 @@ nspid_cargo() {
 	(cd "$repo/nspid" && PATH=/usr/bin:$PATH CARGO_TARGET_DIR=$cache/nspid cargo "$@")
 }
 
+# Dies if somebody is at work in the kernel tree DIR, and fails if there are commits
+# other than those of the series that was last applied.
+keep_work() { # DIR
+	local open
+	# Before that was once complete, and while it is done, it is ours.
+	if [ -e "$1/.git/pidns-vec-busy" ] ||
+		! git -C "$1" rev-parse -q --verify pidns-vec-applied >/dev/null; then
+		return
+	fi
+	for open in rebase-apply rebase-merge MERGE_HEAD CHERRY_PICK_HEAD; do
+		[ ! -e "$1/.git/$open" ] || die "git is in the middle of something in $1: end it first"
+	done
+	[ -z "$(git -C "$1" status --porcelain -uno)" ] ||
+		die "$1 has changes that are not committed: commit or undo them"
+	[ "$(git -C "$1" rev-parse HEAD)" = "$(git -C "$1" rev-parse pidns-vec-applied)" ]
+}
+
 # Run a long command with its output in a file, and show the end of that file
 # if the command fails.
 logged() {
