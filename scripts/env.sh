@@ -59,7 +59,9 @@ toolchain=(
 	CLIPPY_DRIVER=/usr/bin/clippy-driver
 	BINDGEN="$bindgen"
 )
-configs=("$repo"/selftests/{kernel,"$arch"}.config ${stable:+"$repo/selftests/stable.config"})
+older=()
+[[ ! $series_base =~ ^(6\.|7\.[0-2](-|$)) ]] || older=("$repo/selftests/before-7.3.config")
+configs=("$repo"/selftests/{kernel,"$arch"}.config "${older[@]}")
 [ "$arch" = x86_64 ] || toolchain+=(LLVM=-19)
 case $kind in
 debug | kcsan)
