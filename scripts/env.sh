@@ -31,6 +31,11 @@ if [ -d "$patches/$stable" ]; then
 else
 	stable=
 fi
+series=("$patches"/*.patch)
+if [ -n "${UPTO:-}" ]; then # a number: so many of the patches, in a tree of their own
+	series=("${series[@]:0:UPTO}")
+	name+=-first
+fi
 tree=$cache/tree-$name                  # clone of the base with the series on top
 # The kernel. KIND=debug, kcsan or without-lock is one of stress/, ARCH=arm64 is
 # for another machine than this one.

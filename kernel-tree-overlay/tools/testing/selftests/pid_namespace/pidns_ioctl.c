@@ -233,6 +233,27 @@ static long run_write_sysctl(struct job *job)
 	return ret;
 }
 
+/* With one file, whose position the first write moves. */
+static long run_write_sysctl_twice(struct job *job)
+{
+	int fd = open(job->text, O_WRONLY | O_CLOEXEC);
+	long ret = or_errno(dprintf(fd, "%lld", job->number));
+
+	if (ret >= 0)
+		ret = or_errno(dprintf(fd, "%lld", job->number + 1));
+	close(fd);
+	return ret;
+}
+
+static long run_write_nothing(struct job *job)
+{
+	int fd = open(job->text, O_WRONLY | O_CLOEXEC);
+	long ret = or_errno(write(fd, "", 0));
+
+	close(fd);
+	return ret;
+}
+
 static long run_request(struct job *job)
 {
 	job->req.data = (uintptr_t)job->text;
@@ -636,6 +657,34 @@ TEST_F(nested, get_shows_ns_last_pid_of_every_level)
 	write_sysctl(init_of(2), "ns_last_pid", 200);
 	write_sysctl(init_of(3), "ns_last_pid", 30);
 	EXPECT_STREQ("30:200:1000", get(3));
+}
+
+TEST_F(nested, empty_write_to_ns_last_pid_stores_nothing)
+{
+	struct job job = {
+		.run = run_write_nothing,
+		.text = "/proc/sys/kernel/ns_last_pid",
+	};
+
+	ASSERT_EQ(0, set("1000:2000:3000"));
+	ASSERT_EQ(0, call(init_of(3), &job));
+	EXPECT_STREQ("1000:2000:3000", last_pids());
+}
+
+TEST_F(nested, second_write_to_ns_last_pid_stores_nothing)
+{
+	struct job job = {
+		.run = run_write_sysctl_twice,
+		.number = 400,
+		.text = "/proc/sys/kernel/ns_last_pid",
+	};
+
+	if (read_sysctl(NULL, "sysctl_writes_strict") != 1)
+		SKIP(return, "sysctl_writes_strict is not 1");
+
+	ASSERT_EQ(0, set("1000:2000:3000"));
+	ASSERT_LT(0, call(init_of(3), &job));
+	EXPECT_STREQ("400:2000:3000", last_pids());
 }
 
 TEST_F(nested, get_shows_the_pids_of_the_last_fork)
