@@ -27,7 +27,7 @@ check() { # NAME COMMAND...
 # Many tests: a command that closes with "N passed, N failed". It can fail after
 # that: scripts/boot does if the kernel has complained.
 suite() { # NAME COMMAND...
-	local name=$1 line ok=0 bad=0 output=$log/suite-$$
+	local name=$1 line ok=0 bad=0 output=$log/suite-$$ start=$SECONDS
 	shift
 	"$@" | tee "$output" || bad=1
 	line=$(tail -n 1 "$output")
@@ -37,7 +37,7 @@ suite() { # NAME COMMAND...
 		[ "${BASH_REMATCH[2]}" = 0 ] || bad=${BASH_REMATCH[2]}
 	fi
 	[ "$ok" != 0 ] || [ "$bad" != 0 ] || bad=1
-	count "$name" "$ok" "$bad"
+	count "$name, $(((SECONDS - start + 59) / 60)) min" "$ok" "$bad"
 }
 
 close_with_totals() {

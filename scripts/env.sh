@@ -32,10 +32,7 @@ else
 	stable=
 fi
 series=("$patches"/*.patch)
-if [ -n "${UPTO:-}" ]; then # a number: so many of the patches, in a tree of their own
-	series=("${series[@]:0:UPTO}")
-	name+=-first
-fi
+series=("${series[@]:0:${UPTO:-${#series[@]}}}") # UPTO=8: no more than the first 8
 tree=$cache/tree-$name                  # clone of the base with the series on top
 # The kernel. KIND=debug, kcsan or without-lock is one of stress/, ARCH=arm64 is
 # for another machine than this one.
