@@ -5,7 +5,13 @@
 # CONFIG_IA32_EMULATION (126, what the shell returns then) or without their
 # libraries (127).
 
-"$(dirname "$0")"/pidns_ioctl_32
+program=$(dirname "$0")/pidns_ioctl_32
+if [ ! -x "$program" ]; then
+	echo "$program is missing or not executable"
+	exit 1
+fi
+
+"$program"
 status=$?
 case $status in
 126 | 127)
