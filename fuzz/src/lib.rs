@@ -7,6 +7,13 @@
 mod pidns_last_pid_vec;
 pub mod rules;
 
+// The kernel has the limits of the rules.
+const _: () = assert!(
+    pidns_last_pid_vec::MAX_LEVELS == rules::MAX_LEVELS
+        && pidns_last_pid_vec::MAX_PID == rules::MAX_PID
+        && pidns_last_pid_vec::MAX_LEN == rules::MAX_LEN
+);
+
 /// The numbers that the kernel reads from `text`.
 pub fn kernel_parse(text: &[u8]) -> Option<Vec<i32>> {
     // Not a pid, so that an element that the parser skipped shows.
@@ -27,8 +34,8 @@ pub fn check_text(text: &[u8]) {
     let parsed = kernel_parse(text);
     assert_eq!(parsed, rules::parse(text), "{:?}", text.escape_ascii());
 
-    // Each vector has one spelling.
-    if let Some(pids) = parsed {
+    // Each vector that the kernel can report has one spelling.
+    if let Some(pids) = parsed.filter(|pids| rules::are_last_pids(pids)) {
         let without_nul = text.strip_suffix(b"\0").unwrap_or(text);
         assert_eq!(kernel_format(&pids).as_deref(), Some(without_nul));
     }

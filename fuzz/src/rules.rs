@@ -2,8 +2,7 @@
 
 //! The rules of `Documentation/userspace-api/pidns_ioctl.rst`, written as simply as possible.
 //!
-//! This code shares nothing with the kernel's parser. It allocates, and parses each number by
-//! formatting it again.
+//! This code shares nothing with the kernel's parser, and it allocates.
 
 /// Nested pid namespaces at most, and the initial one.
 pub const MAX_LEVELS: usize = 33;
@@ -21,16 +20,18 @@ pub fn parse(text: &[u8]) -> Option<Vec<i32>> {
     let text = text.strip_suffix('\0').unwrap_or(text);
     // Numbers are joined by single colons.
     let pids: Vec<i32> = text.split(':').map(number).collect::<Option<_>>()?;
-    are_last_pids(&pids).then_some(pids)
+    (pids.len() <= MAX_LEVELS).then_some(pids)
 }
 
-/// Reads a number. Only its canonical form passes: no sign, no blank, no leading zero.
+/// Reads a number: no sign, no blank, no leading zero. A number that is too large for a pid counts
+/// as the largest, since the ioctl compares it with `pid_max`.
 fn number(text: &str) -> Option<i32> {
-    let number: i32 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
+    let canonical = text == "0" || !text.starts_with('0');
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (canonical && digits).then(|| text.parse().unwrap_or(i32::MAX))
 }
 
-/// Whether a vector can have these numbers.
+/// Whether the kernel can report these numbers.
 pub fn are_last_pids(pids: &[i32]) -> bool {
     (1..=MAX_LEVELS).contains(&pids.len()) && pids.iter().all(|pid| (0..=MAX_PID).contains(pid))
 }

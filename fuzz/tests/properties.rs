@@ -60,10 +60,16 @@ proptest! {
     }
 
     #[test]
-    fn one_number_too_large(pids in pids(), at: prop::sample::Index, above in MAX_PID + 1..) {
+    fn number_above_any_pid_max(pids in pids(), at: prop::sample::Index, above in MAX_PID + 1..) {
         let mut pids = pids;
         *at.get_mut(&mut pids) = above;
-        prop_assert_eq!(kernel_parse(rules::format(&pids).as_bytes()), None);
+        prop_assert_eq!(kernel_parse(rules::format(&pids).as_bytes()), Some(pids));
+    }
+
+    #[test]
+    fn number_above_i32(first in 1..=9, rest in "[0-9]{10,250}", nul in "\0?") {
+        let text = format!("7:{first}{rest}{nul}");
+        prop_assert_eq!(kernel_parse(text.as_bytes()), Some(vec![7, i32::MAX]));
     }
 
     #[test]
