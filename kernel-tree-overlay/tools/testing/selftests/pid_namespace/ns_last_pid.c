@@ -14,10 +14,10 @@
 /* How often the races fork. */
 #define FORKS 2000
 
-/* The exit status of a task that could not do its part of the test. */
+/* Exit status of a task that failed in its own part of the test */
 #define BROKEN 99
 
-/* For the test's own tasks: SIGKILL at the end of the test. */
+/* The child dies with its parent. */
 static pid_t fork_child(void)
 {
 	pid_t pid = fork();
@@ -27,7 +27,7 @@ static pid_t fork_child(void)
 	return pid;
 }
 
-/* Returns what a function returns in the init of a new pid namespace. */
+/* Runs a function in the init of a new pid namespace, and returns its result. */
 static int run_as_init(int (*fn)(const void *arg), const void *arg)
 {
 	int status;
