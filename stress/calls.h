@@ -26,7 +26,8 @@ struct pid_ns {
 	struct pid_ns *parent;
 	struct user_ns *owner;
 	enum state state;
-	long last, pid_max;
+	long last;		/* 0 without init: the first pid is 1 */
+	long pid_max;
 	struct task init;	/* without init, the task that made the namespace */
 	int fd;
 };

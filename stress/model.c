@@ -45,8 +45,6 @@ bool is_dead(const struct pid_ns *p)
 
 long reported_last(const struct pid_ns *p)
 {
-	if (p->state == NO_INIT)
-		return 0;
 	return p->last < p->pid_max ? p->last : p->pid_max;
 }
 

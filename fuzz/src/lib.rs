@@ -14,12 +14,17 @@ const _: () = assert!(
         && pidns_last_pid_vec::MAX_LEN == rules::MAX_LEN
 );
 
-/// The numbers that the kernel reads from `text`.
+/// The numbers that the kernel reads from `text`, with [`rules::TOO_LARGE`] for each that no
+/// `pid_max` allows.
 pub fn kernel_parse(text: &[u8]) -> Option<Vec<i32>> {
     // Not a pid, so that an element that the parser skipped shows.
     let mut pids = [-1; pidns_last_pid_vec::MAX_LEVELS];
     let pids = pidns_last_pid_vec::parse(text, &mut pids).ok()?;
-    Some(pids.to_vec())
+    Some(
+        pids.iter()
+            .map(|pid| (*pid).min(rules::TOO_LARGE))
+            .collect(),
+    )
 }
 
 /// The text that the kernel writes for `pids`. No element is negative.

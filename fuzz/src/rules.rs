@@ -10,6 +10,9 @@ pub const MAX_LEVELS: usize = 33;
 /// The largest `pid_max` of any kernel.
 pub const MAX_PID: i32 = 4_194_304;
 
+/// Stands for any larger number. The ioctl refuses them all alike.
+pub const TOO_LARGE: i32 = MAX_PID + 1;
+
 /// Bytes of the longest vector: 33 numbers of 7 digits and 32 colons.
 pub const MAX_LEN: usize = 263;
 
@@ -23,12 +26,14 @@ pub fn parse(text: &[u8]) -> Option<Vec<i32>> {
     (pids.len() <= MAX_LEVELS).then_some(pids)
 }
 
-/// Reads a number: no sign, no blank, no leading zero. A number that is too large for a pid counts
-/// as the largest, since the ioctl compares it with `pid_max`.
+/// Reads a number: no sign, no blank, no leading zero.
 fn number(text: &str) -> Option<i32> {
     let canonical = text == "0" || !text.starts_with('0');
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (canonical && digits).then(|| text.parse().unwrap_or(i32::MAX))
+    (canonical && digits).then(|| {
+        text.parse()
+            .map_or(TOO_LARGE, |pid: i32| pid.min(TOO_LARGE))
+    })
 }
 
 /// Whether the kernel can report these numbers.
