@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::{
     fs::File,
@@ -9,9 +9,21 @@ use std::{
 
 use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
 
-use crate::{sys, vector::MAX_PID, Forked, LastPids, ParseVectorError};
+use crate::{
+    sys,
+    task::{self, Task},
+};
 
 /// An open pid namespace.
+///
+/// ```
+/// use pidns::PidNamespace;
+///
+/// for (level, ns) in PidNamespace::own()?.chain()?.iter().enumerate() {
+///     println!("level {level}: pid:[{}]", ns.inode()?);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PidNamespace(OwnedFd);
 
@@ -41,6 +53,15 @@ impl PidNamespace {
     /// If `/proc` is not mounted.
     pub fn own() -> io::Result<Self> {
         Self::open("/proc/self/ns/pid")
+    }
+
+    /// Opens the pid namespace that the children of the calling thread come to life in.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` is not mounted, or if that namespace has no init.
+    pub fn for_children() -> io::Result<Self> {
+        Self::open("/proc/thread-self/ns/pid_for_children")
     }
 
     /// Takes over a file that is open already, as one that was received over a socket.
@@ -100,16 +121,6 @@ impl PidNamespace {
         Ok(chain)
     }
 
-    /// The user, as the caller sees it, who made the user namespace that owns this one.
-    ///
-    /// # Errors
-    ///
-    /// `EPERM` if that user namespace is out of the caller's sight.
-    pub fn owner_uid(&self) -> io::Result<u32> {
-        let user_ns = sys::related_ns(self.as_fd(), sys::NS_GET_USERNS)?;
-        sys::owner_uid(user_ns.as_fd())
-    }
-
     /// What the task with `pid` in this namespace is called in the caller's own.
     ///
     /// # Errors
@@ -118,34 +129,6 @@ impl PidNamespace {
     /// `ENOTTY` on kernels before v6.11.
     pub fn translate(&self, pid: i32) -> io::Result<i32> {
         sys::pid_from_pidns(self.as_fd(), pid)
-    }
-
-    /// Reads the last pids of this namespace and of its ancestors: of at most `levels`, or with 0
-    /// of all up to the first that the caller may not set.
-    ///
-    /// # Errors
-    ///
-    /// `ENOTTY` if the kernel [lacks the ioctl](lacks_ioctl), `EPERM` if the caller may not set
-    /// that of this namespace, `EINVAL` if it has no init yet and `ESRCH` if its init, or that of
-    /// an ancestor, is gone.
-    pub fn last_pids(&self, levels: u32) -> io::Result<LastPids> {
-        let mut text = [0; 264];
-        let length = sys::pidns_request(self.as_fd(), sys::GET_LAST_PID_VEC, &mut text, levels)?;
-        let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok());
-        text.unwrap_or_default().parse().map_err(|error: ParseVectorError| io::Error::other(error))
-    }
-
-    /// Sets the last pids of this namespace and of as many ancestors as `last_pids` has more
-    /// numbers, all or none.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`last_pids`](Self::last_pids), where `EPERM` can be about any level, and `EINVAL`
-    /// if there are fewer levels or if a number is above the `pid_max` of its level.
-    pub fn set_last_pids(&self, last_pids: &LastPids) -> io::Result<()> {
-        let mut text = last_pids.to_string().into_bytes();
-        sys::pidns_request(self.as_fd(), sys::SET_LAST_PID_VEC, &mut text, 0)?;
-        Ok(())
     }
 
     /// Lets the children of the caller come to life in this namespace from now on.
@@ -157,50 +140,37 @@ impl PidNamespace {
         Ok(move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::ProcessID))?)
     }
 
-    /// The `pid_max` of this namespace, in which pids are below it.
-    ///
-    /// `/proc/sys/kernel/pid_max` tells only that of the reader's own namespace. Here it comes from
-    /// which pids `clone3(2)` refuses as too large. None of these calls makes a task: each asks for
-    /// pid 1 in the parent, where there is an init. None moves a last pid either.
+    /// Whether there is a process with pid 1. Until there is, the first to start is that.
     ///
     /// # Errors
     ///
-    /// `EPERM` without the capability to choose pids here and in the parent; `EBUSY` if the process
-    /// has threads.
-    pub fn pid_max(&self) -> io::Result<i32> {
-        let own = Self::own()?;
-        if own.inode()? == self.inode()? {
-            let text = std::fs::read_to_string("/proc/sys/kernel/pid_max")?;
-            return text.trim().parse().map_err(io::Error::other);
-        }
-
-        self.enter_for_children()?;
-        let pid_max = lowest_refused_pid();
-        own.enter_for_children()?;
-        pid_max
-    }
-}
-
-/// The lowest pid that is too large for the children of the caller.
-fn lowest_refused_pid() -> io::Result<i32> {
-    let (mut taken, mut refused) = (1, MAX_PID);
-
-    while refused - taken > 1 {
-        let pid = (taken + refused) / 2;
-        match crate::clone_with_pids(false, &[pid, 1]) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => taken = pid,
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = pid,
-            Err(error) => return Err(error),
-            Ok(Forked::Child) => std::process::exit(0),
-            Ok(Forked::Parent(_)) => return Err(io::Error::other("there is no init")),
+    /// If `/proc` cannot be read.
+    pub fn has_init(&self) -> io::Result<bool> {
+        match self.translate(1) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            Err(_) => {
+                let ns = self.inode()?;
+                let is_init = |task: &Task| task.ns == Some(ns) && task.pids.first() == Some(&1);
+                Ok(task::all()?.iter().any(is_init))
+            }
         }
     }
-    Ok(refused)
-}
 
-/// Whether an error of [`PidNamespace::last_pids`] says that the kernel lacks the ioctl.
-pub fn lacks_ioctl(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOTTY)
+    /// Whether this is the namespace that the kernel started with.
+    pub fn is_initial(&self) -> bool {
+        // PROC_PID_INIT_INO
+        self.inode().is_ok_and(|inode| inode == 0xefff_fffc)
+    }
+
+    /// Opens it once more.
+    ///
+    /// # Errors
+    ///
+    /// Those of `dup(2)`.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
 }
 
 impl AsFd for PidNamespace {

@@ -1,113 +1,150 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The system calls that rustix does not have.
 
 use std::{
+    ffi::c_void,
     fs, io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    marker::PhantomData,
+    os::fd::{BorrowedFd, FromRawFd, OwnedFd},
     ptr,
 };
 
+use rustix::{
+    io::Errno,
+    ioctl::{ioctl, opcode, Ioctl, IoctlOutput, Opcode},
+    process::{waitpid, Pid, WaitOptions},
+};
+
 // include/uapi/linux/nsfs.h
-pub(crate) const NS_GET_USERNS: u32 = request(0, 1, 0);
-pub(crate) const NS_GET_PARENT: u32 = request(0, 2, 0);
-pub(crate) const NS_GET_NSTYPE: u32 = request(0, 3, 0);
-pub(crate) const NS_GET_OWNER_UID: u32 = request(0, 4, 0);
-pub(crate) const NS_GET_PID_FROM_PIDNS: u32 = request(READ, 6, 4);
-pub(crate) const NS_GET_ID: u32 = request(READ, 13, 8);
-const NS_SPECIFIC_IOC: u32 = request(READ | WRITE, 14, 24);
-
-const READ: u32 = 2;
-const WRITE: u32 = 1;
-
-/// As `_IOC()` does it on most architectures.
-const fn request(direction: u32, number: u32, size: u32) -> u32 {
-    (direction << 30) | (size << 16) | (0xb7 << 8) | number
-}
+const NSIO: u8 = 0xb7;
+pub(crate) const NS_GET_USERNS: Opcode = opcode::none(NSIO, 1);
+pub(crate) const NS_GET_PARENT: Opcode = opcode::none(NSIO, 2);
+const NS_GET_NSTYPE: Opcode = opcode::none(NSIO, 3);
+const NS_GET_OWNER_UID: Opcode = opcode::none(NSIO, 4);
+const NS_GET_PID_FROM_PIDNS: Opcode = opcode::read::<libc::c_int>(NSIO, 6);
+const NS_GET_ID: Opcode = opcode::read::<u64>(NSIO, 13);
+const NS_SPECIFIC_IOC: Opcode = opcode::read_write::<PidnsRequest>(NSIO, 14);
 
 /// `struct pidns_ioc_req`
 #[repr(C)]
-pub(crate) struct PidnsRequest {
-    pub(crate) req: u32,
-    pub(crate) flags: u32,
-    pub(crate) data: u64,
-    pub(crate) data_size: u32,
-    pub(crate) levels: u32,
+struct PidnsRequest {
+    req: u32,
+    flags: u32,
+    data: u64,
+    data_size: u32,
+    levels: u32,
 }
 
 pub(crate) const SET_LAST_PID_VEC: u32 = 1;
 pub(crate) const GET_LAST_PID_VEC: u32 = 2;
 
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
+/// An ioctl whose return value is wanted.
+struct Request<'a> {
+    opcode: Opcode,
+    argument: *mut c_void,
+    lifetime: PhantomData<&'a mut ()>,
+}
+
+impl<'a> Request<'a> {
+    /// A request that takes `argument` as a number.
+    ///
+    /// # Safety
+    ///
+    /// The kernel must not take it for an address.
+    unsafe fn with_value(opcode: Opcode, argument: usize) -> Self {
+        Self { opcode, argument: argument as *mut c_void, lifetime: PhantomData }
+    }
+
+    /// A request that takes the address of a `T`.
+    ///
+    /// # Safety
+    ///
+    /// What the kernel writes there must be a valid `T`.
+    unsafe fn with_pointer<T>(opcode: Opcode, argument: &'a mut T) -> Self {
+        Self { opcode, argument: ptr::from_mut(argument).cast(), lifetime: PhantomData }
+    }
+
+    fn call(self, fd: BorrowedFd<'_>) -> io::Result<IoctlOutput> {
+        // SAFETY: The two constructors ask for what the kernel needs of the argument.
+        Ok(unsafe { ioctl(fd, self) }?)
     }
 }
 
-/// A request whose argument is not an address.
-fn ioctl_value(fd: BorrowedFd<'_>, request: u32, value: libc::c_ulong) -> io::Result<libc::c_int> {
-    // SAFETY: `fd` is open, and the kernel takes the argument of these requests as a number.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, value) })
+// SAFETY: The opcode and the argument belong together, as the constructors ask for.
+unsafe impl Ioctl for Request<'_> {
+    type Output = IoctlOutput;
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.argument
+    }
+
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> rustix::io::Result<i32> {
+        Ok(output)
+    }
 }
 
 /// The type of the namespace, `CLONE_NEW*`.
 pub(crate) fn ns_type(fd: BorrowedFd<'_>) -> io::Result<libc::c_int> {
-    ioctl_value(fd, NS_GET_NSTYPE, 0)
+    // SAFETY: It takes no argument.
+    unsafe { Request::with_value(NS_GET_NSTYPE, 0) }.call(fd)
 }
 
 /// What `NS_GET_USERNS` and `NS_GET_PARENT` open.
-pub(crate) fn related_ns(fd: BorrowedFd<'_>, request: u32) -> io::Result<OwnedFd> {
-    let fd = ioctl_value(fd, request, 0)?;
+pub(crate) fn related_ns(fd: BorrowedFd<'_>, opcode: Opcode) -> io::Result<OwnedFd> {
+    // SAFETY: They take no argument.
+    let fd = unsafe { Request::with_value(opcode, 0) }.call(fd)?;
     // SAFETY: The kernel has just opened it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What `pid` in that namespace is called in the caller's own.
+/// What the caller's namespace calls the task with `pid` in that namespace.
 pub(crate) fn pid_from_pidns(fd: BorrowedFd<'_>, pid: i32) -> io::Result<i32> {
-    ioctl_value(fd, NS_GET_PID_FROM_PIDNS, pid as libc::c_ulong)
-}
-
-/// A request that writes one number.
-fn ioctl_read<T: Default>(fd: BorrowedFd<'_>, request: u32) -> io::Result<T> {
-    let mut number = T::default();
-    // SAFETY: `fd` is open, and the size of what the kernel writes is in the request: that of `T`,
-    // as the two callers see to.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, ptr::from_mut(&mut number)) })?;
-    Ok(number)
+    // SAFETY: The kernel takes the argument as a pid.
+    unsafe { Request::with_value(NS_GET_PID_FROM_PIDNS, pid as usize) }.call(fd)
 }
 
 pub(crate) fn ns_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    ioctl_read(fd, NS_GET_ID)
+    let mut id = 0;
+    // SAFETY: The kernel writes a `u64`.
+    unsafe { Request::with_pointer::<u64>(NS_GET_ID, &mut id) }.call(fd)?;
+    Ok(id)
 }
 
 pub(crate) fn owner_uid(user_ns: BorrowedFd<'_>) -> io::Result<u32> {
-    ioctl_read(user_ns, NS_GET_OWNER_UID)
+    let mut uid = 0;
+    // SAFETY: The kernel writes a `uid_t`.
+    unsafe { Request::with_pointer::<libc::uid_t>(NS_GET_OWNER_UID, &mut uid) }.call(user_ns)?;
+    Ok(uid)
 }
 
-/// `data` is what the request reads or writes: the kernel writes no more than its length.
+/// Makes a request whose `data` the kernel reads, or writes at most the length of.
 pub(crate) fn pidns_request(
     fd: BorrowedFd<'_>,
     req: u32,
     data: &mut [u8],
     levels: u32,
 ) -> io::Result<usize> {
-    let mut arg = PidnsRequest {
+    let mut argument = PidnsRequest {
         req,
         flags: 0,
         data: data.as_mut_ptr() as u64,
         data_size: u32::try_from(data.len()).map_err(io::Error::other)?,
         levels,
     };
-    // SAFETY: `fd` is open, `arg` has the size that is in the request, and `data` that many bytes.
-    let length = check(unsafe {
-        libc::ioctl(fd.as_raw_fd(), NS_SPECIFIC_IOC as _, ptr::from_mut(&mut arg))
-    })?;
+    // SAFETY: `argument` has the size that is in the opcode, and `data` has `data_size` bytes, any
+    // of which the kernel may write.
+    let length = unsafe { Request::with_pointer(NS_SPECIFIC_IOC, &mut argument) }.call(fd)?;
     usize::try_from(length).map_err(io::Error::other)
 }
 
-/// Who returns from [`clone_with_pids`].
+/// Who returns from [`fork_with_pids`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forked {
     /// The new task.
@@ -132,30 +169,89 @@ struct CloneArgs {
     set_tid_size: u64,
 }
 
-/// Forks, into a new pid namespace if `new_ns` is set, with `pids` at as many levels as there are,
-/// the innermost first, or with the pids that are next if it is empty.
+/// Forks. The child has `pids` at as many levels as there are, the innermost first, and further out
+/// the next ones. With `new_ns` it is the init of a new pid namespace.
+///
+/// ```no_run
+/// use pidns::{fork_with_pids, Forked, PidNamespace};
+///
+/// PidNamespace::of_process(4711)?.enter_for_children()?;
+/// match fork_with_pids(false, &[42])? {
+///     Forked::Child => std::process::exit(0), // It is 42 in that namespace.
+///     Forked::Parent(pid) => println!("here it is {pid}"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 ///
-/// Those of `clone3(2)`, `EEXIST` if a pid is taken among them, and `EBUSY` if this process has
+/// Those of `clone3(2)`, such as `EEXIST` for a pid that is taken, and `EBUSY` if this process has
 /// threads: the child would have one of them, and all the locks that the others hold.
-pub fn clone_with_pids(new_ns: bool, pids: &[i32]) -> io::Result<Forked> {
+pub fn fork_with_pids(new_ns: bool, pids: &[i32]) -> io::Result<Forked> {
+    check_single_thread()?;
+    // SAFETY: There is no other thread that could hold a lock.
+    unsafe { clone(if new_ns { libc::CLONE_NEWPID } else { 0 }, libc::SIGCHLD, pids) }
+}
+
+/// Forks. The child is the init of a new pid namespace that is owned by a new user namespace, whose
+/// maps are empty.
+///
+/// # Errors
+///
+/// Those of `clone(2)`, and `EBUSY` if this process has threads.
+pub fn fork_with_owner() -> io::Result<Forked> {
+    check_single_thread()?;
+    // SAFETY: There is no other thread that could hold a lock.
+    unsafe { clone(libc::CLONE_NEWPID | libc::CLONE_NEWUSER, libc::SIGCHLD, &[]) }
+}
+
+fn check_single_thread() -> io::Result<()> {
     let mut threads = fs::read_dir("/proc/self/task")?;
-    if threads.nth(1).is_some() {
-        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    match threads.nth(1) {
+        Some(_) => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+        None => Ok(()),
     }
-    let args = CloneArgs {
-        flags: if new_ns { libc::CLONE_NEWPID as u64 } else { 0 },
-        exit_signal: libc::SIGCHLD as u64,
-        set_tid: if pids.is_empty() { 0 } else { pids.as_ptr() as u64 },
-        set_tid_size: pids.len() as u64,
-        ..CloneArgs::default()
+}
+
+/// A fork, by `clone3()` if `pids` has any, and by `clone()`, which every kernel and every seccomp
+/// filter knows, if it is empty.
+///
+/// # Safety
+///
+/// If the process has other threads, the child must not use what a lock guards, such as the
+/// allocator.
+pub(crate) unsafe fn clone(
+    flags: libc::c_int,
+    exit_signal: libc::c_int,
+    pids: &[i32],
+) -> io::Result<Forked> {
+    let result = if pids.is_empty() {
+        let flags = libc::c_long::from(flags | exit_signal);
+        // The first two arguments change places on s390x.
+        let (first, second) = if cfg!(target_arch = "s390x") { (0, flags) } else { (flags, 0) };
+        // SAFETY: Without `CLONE_VM` and with no stack of its own the child goes on from here in a
+        // copy of all memory.
+        unsafe { libc::syscall(libc::SYS_clone, first, second, 0_usize, 0_usize, 0_usize) }
+    } else {
+        let args = CloneArgs {
+            flags: flags as u64,
+            exit_signal: exit_signal as u64,
+            set_tid: pids.as_ptr() as u64,
+            set_tid_size: pids.len() as u64,
+            ..CloneArgs::default()
+        };
+        // SAFETY: `args` and `pids` are valid for the call, and the rest as above.
+        unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), size_of_val(&args)) }
     };
-    // SAFETY: `args` and `pids` are valid for the call. Without `CLONE_VM` the child has a copy of
-    // all memory and goes on from here, and no other thread can hold a lock in it.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), size_of_val(&args)) };
-    match i32::try_from(pid).map_err(io::Error::other)? {
+    match i32::try_from(result).map_err(io::Error::other)? {
         0 => Ok(Forked::Child),
-        pid => check(pid).map(Forked::Parent),
+        ..0 => Err(io::Error::last_os_error()),
+        pid => Ok(Forked::Parent(pid)),
     }
+}
+
+/// Waits for a child of any kind to end.
+pub(crate) fn wait(pid: i32) {
+    let wait_all = WaitOptions::from_bits_retain(libc::__WALL as u32);
+    while matches!(waitpid(Pid::from_raw(pid), wait_all), Err(Errno::INTR)) {}
 }

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A process in a pid namespace that reads and writes the files of `/proc/sys/kernel` which show
+//! each reader its own namespace.
+
+use std::{
+    ffi::CStr,
+    io::{self, Write},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{openat, Mode, OFlags, CWD},
+    io::Errno,
+    mount::{fsconfig_create, fsmount, fsopen, FsMountFlags, FsOpenFlags, MountAttrFlags},
+    net::{recv, send, socketpair, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
+    process::{kill_process, set_parent_process_death_signal, Pid, Signal},
+};
+
+use crate::{
+    error::{Error, Step},
+    sys::{self, Forked},
+    task::Task,
+    PidNamespace,
+};
+
+/// One of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Setting {
+    LastPid = 0,
+    PidMax = 1,
+}
+
+impl Setting {
+    fn path(self) -> &'static CStr {
+        match self {
+            Self::LastPid => c"/proc/sys/kernel/ns_last_pid",
+            Self::PidMax => c"/proc/sys/kernel/pid_max",
+        }
+    }
+
+    /// Opens it below `/proc`, and for writing, if that is read-only, in another instance of procfs.
+    /// Safe to call after a fork: it does not allocate.
+    fn open(self, flags: OFlags) -> Result<OwnedFd, Errno> {
+        match openat(CWD, self.path(), flags | OFlags::CLOEXEC, Mode::empty()) {
+            Err(error @ (Errno::ROFS | Errno::NOENT)) => {
+                let path = self.path().to_bytes_with_nul();
+                let relative = path.strip_prefix(b"/proc/").unwrap_or(path);
+                let relative = CStr::from_bytes_with_nul(relative).map_err(|_| error)?;
+                let procfs = mount_procfs().map_err(|_| error)?;
+                openat(procfs, relative, flags | OFlags::CLOEXEC, Mode::empty())
+            }
+            result => result,
+        }
+    }
+
+    fn read(self) -> Result<i32, Errno> {
+        let mut text = [0; 16];
+        let length = rustix::io::read(self.open(OFlags::RDONLY)?, &mut text)?;
+        let text = std::str::from_utf8(text.get(..length).unwrap_or_default());
+        text.ok().and_then(|text| text.trim().parse().ok()).ok_or(Errno::IO)
+    }
+
+    fn write(self, value: i32) -> Result<(), Errno> {
+        let mut text = [0; 16];
+        let mut rest = &mut text[..];
+        write!(rest, "{value}").map_err(|_| Errno::IO)?;
+        let length = 16 - rest.len();
+        let text = text.get(..length).unwrap_or_default();
+        rustix::io::write(self.open(OFlags::WRONLY)?, text).map(|_| ())
+    }
+}
+
+/// A procfs that is mounted nowhere.
+fn mount_procfs() -> Result<OwnedFd, Errno> {
+    let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+/// What a helper is to do, and what it answers: eight bytes each.
+#[derive(Clone, Copy)]
+struct Order {
+    setting: Setting,
+    /// What to write; negative: read.
+    value: i32,
+}
+
+impl Order {
+    fn to_bytes(self) -> [u8; 8] {
+        pair(self.setting as i32, self.value)
+    }
+
+    fn from_bytes(bytes: [u8; 8]) -> Self {
+        let (setting, value) = unpair(bytes);
+        let setting = if setting == 0 { Setting::LastPid } else { Setting::PidMax };
+        Self { setting, value }
+    }
+
+    /// Returns an error number, or 0, and what was read.
+    fn carry_out(self) -> [u8; 8] {
+        let result = match self.value {
+            0.. => self.setting.write(self.value).map(|()| 0),
+            _ => self.setting.read(),
+        };
+        match result {
+            Ok(value) => pair(0, value),
+            Err(error) => pair(error.raw_os_error(), 0),
+        }
+    }
+}
+
+fn pair(first: i32, second: i32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    let (left, right) = bytes.split_at_mut(4);
+    left.copy_from_slice(&first.to_ne_bytes());
+    right.copy_from_slice(&second.to_ne_bytes());
+    bytes
+}
+
+fn unpair(bytes: [u8; 8]) -> (i32, i32) {
+    let [a, b, c, d, e, f, g, h] = bytes;
+    (i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]))
+}
+
+/// Somebody in a pid namespace.
+#[derive(Debug)]
+pub(crate) enum Helper {
+    /// The caller, in its own.
+    Caller,
+    /// A process that ends with this value.
+    Process {
+        pid: i32,
+        socket: OwnedFd,
+        /// How many levels, from its own outwards, gave it the pid that was asked for. Further out
+        /// the last pids moved.
+        chosen: usize,
+    },
+}
+
+/// Pids of `pid_max` are never smaller than this.
+const LEAST_PID_MAX: i32 = 301;
+
+/// How many pids are tried, if each is taken.
+const ATTEMPTS: i32 = 290;
+
+impl Helper {
+    /// Enters `levels[0]`; the rest are its ancestors up to the caller's own namespace.
+    ///
+    /// The pids of a helper are chosen where that is permitted, which moves no last pid: near
+    /// `pid_max`, where pids are free as a rule. Where it is not, it takes the next, unless
+    /// `may_spend` is false.
+    pub(crate) fn enter(levels: &[PidNamespace], may_spend: bool) -> Result<Self, Error> {
+        let [ns, _, ..] = levels else { return Ok(Self::Caller) };
+        let back = PidNamespace::for_children()
+            .or_else(|_| PidNamespace::own())
+            .map_err(|error| Error::io(Step::Enter, error))?;
+        let flags = SocketFlags::CLOEXEC;
+        let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map_err(|error| Error::io(Step::Enter, error.into()))?;
+
+        ns.enter_for_children().map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM) => Error::NotPermitted { level: None },
+            Some(libc::EINVAL) => Error::OutOfReach,
+            _ => Error::io(Step::Enter, error),
+        })?;
+        let forked = fork(ns, levels.len(), may_spend);
+        if let Ok((Forked::Child, _)) = forked {
+            serve(&other);
+        }
+        back.enter_for_children().map_err(|error| Error::io(Step::Enter, error))?;
+        match forked? {
+            (Forked::Parent(pid), chosen) => Ok(Self::Process { pid, socket, chosen }),
+            (Forked::Child, _) => unreachable!("the child serves until it ends"),
+        }
+    }
+
+    pub(crate) fn read(&mut self, setting: Setting) -> io::Result<i32> {
+        self.carry_out(Order { setting, value: -1 })
+    }
+
+    pub(crate) fn write(&mut self, setting: Setting, value: i32) -> io::Result<()> {
+        self.carry_out(Order { setting, value }).map(|_| ())
+    }
+
+    fn carry_out(&mut self, order: Order) -> io::Result<i32> {
+        let mut answer = [0; 8];
+        match self {
+            Self::Caller => answer = order.carry_out(),
+            Self::Process { socket, .. } => {
+                send(&*socket, &order.to_bytes(), SendFlags::NOSIGNAL)?;
+                if recv(&*socket, &mut answer, RecvFlags::empty())?.1 != answer.len() {
+                    return Err(io::Error::other("the helper was killed"));
+                }
+            }
+        }
+        match unpair(answer) {
+            (0, value) => Ok(value),
+            (error, _) => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// The pids that it took from the cursors, from the level that is given on.
+    pub(crate) fn spent(&self) -> io::Result<(usize, Vec<i32>)> {
+        match self {
+            Self::Caller => Ok((0, Vec::new())),
+            Self::Process { pid, chosen, .. } => {
+                let pids = Task::read_pids(*pid)?;
+                Ok((*chosen, pids.into_iter().skip(*chosen).collect()))
+            }
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if let Self::Process { pid, .. } = self {
+            // Other helpers can have its socket open too.
+            if let Some(process) = Pid::from_raw(*pid) {
+                let _ = kill_process(process, Signal::KILL);
+            }
+            sys::wait(*pid);
+        }
+    }
+}
+
+/// Forks into `ns`, which has that many levels up to the caller's own. Returns for how many the pid
+/// was chosen.
+fn fork(ns: &PidNamespace, levels: usize, may_spend: bool) -> Result<(Forked, usize), Error> {
+    let mut chosen = levels;
+    let mut limit = Setting::PidMax.read().unwrap_or(LEAST_PID_MAX);
+    let mut attempt = 1;
+    while chosen > 0 && attempt <= ATTEMPTS {
+        let pids = vec![limit - attempt; chosen];
+        // SAFETY: The child calls `serve()`, which does not allocate, after it has dropped files.
+        match unsafe { sys::clone(0, 0, &pids) } {
+            Ok(forked) => return Ok((forked, chosen)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EEXIST) => attempt += 1,
+                Some(libc::EPERM) => chosen -= 1,
+                Some(libc::EINVAL) if limit > LEAST_PID_MAX => {
+                    limit = LEAST_PID_MAX.max(limit / 2);
+                    attempt = 1;
+                }
+                Some(libc::EINVAL) => return Err(Error::NoInit),
+                Some(libc::ENOSYS) => chosen = 0,
+                Some(libc::ENOMEM) => return Err(Error::InitGone),
+                _ => return Err(Error::io(Step::Enter, error)),
+            },
+        }
+    }
+    if !may_spend {
+        return Err(Error::NotPermitted { level: None });
+    }
+    // The first process in a namespace without init would be its init.
+    if !ns.has_init().map_err(|error| Error::io(Step::Enter, error))? {
+        return Err(Error::NoInit);
+    }
+    // SAFETY: As above.
+    match unsafe { sys::clone(0, 0, &[]) } {
+        Ok(forked) => Ok((forked, 0)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Err(Error::InitGone),
+        Err(error) => Err(Error::io(Step::Enter, error)),
+    }
+}
+
+/// What a helper does until its end. It must not allocate.
+fn serve(socket: &OwnedFd) -> ! {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let mut order = [0; 8];
+    while recv(socket, &mut order, RecvFlags::empty()) == Ok((order.len(), order.len())) {
+        let answer = Order::from_bytes(order).carry_out();
+        if send(socket, &answer, SendFlags::NOSIGNAL) != Ok(answer.len()) {
+            break;
+        }
+    }
+    // SAFETY: It ends the process, without a look at anything that is inherited.
+    unsafe { libc::_exit(0) }
+}
