@@ -35,7 +35,7 @@ series=("$patches"/*.patch)
 series=("${series[@]:0:${UPTO:-${#series[@]}}}") # UPTO=8: no more than the first 8
 tree=$cache/tree-$name                  # clone of the base with the series on top
 # The guest's kernel. KIND names another one: with guest-kernel/KIND.config on top, built
-# by clang, or, without-lock, with the change in stress/. ARCH=arm64 is for another machine.
+# by clang; or without-lock, with the change in stress/; or without-ioctl. ARCH=arm64 is for another machine.
 kind=${KIND:-}
 arch=${ARCH:-x86_64}
 build=$cache/build-$name${kind:+-$kind}
@@ -68,6 +68,7 @@ configs=("$repo"/guest-kernel/{kernel,"$arch"}.config "${older[@]}")
 case $kind in
 '') ;;
 without-lock) toolchain+=(CFLAGS_pid.o="-include $repo/stress/without-lock.h") ;;
+without-ioctl) configs+=("$repo/guest-kernel/$kind.config") ;;
 *)
 	[ -e "$repo/guest-kernel/$kind.config" ] || die "KIND=$kind: guest-kernel/ has no $kind.config"
 	configs+=("$repo/guest-kernel/$kind.config")
