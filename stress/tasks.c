@@ -48,10 +48,12 @@ long call(const struct task *task, task_fn fn, void *arg, size_t size)
 
 static void serve(int sock)
 {
-	struct message message;
+	struct message message = {};
 	ssize_t size;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (send(sock, &message, 1, MSG_NOSIGNAL) != 1)
+		_exit(1);
 	while ((size = recv(sock, &message, sizeof(message), 0)) > 0) {
 		message.result = message.fn(message.arg);
 		if (send(sock, &message, size, MSG_NOSIGNAL) != size)
@@ -95,12 +97,16 @@ static struct task fork_task(const struct task *parent, unsigned long flags)
 {
 	struct fork_arg arg = { .flags = flags };
 	int socks[2];
+	char ready;
 	pid_t pid;
 
 	must("make sockets", or_errno(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC,
 						 0, socks)));
 	arg.sock = socks[1];
 	pid = must("fork", call(parent, run_fork, &arg, sizeof(arg)));
+	/* From here on the task dies with its parent. */
+	if (recv(socks[0], &ready, 1, 0) != 1)
+		errx(1, "a new task is gone");
 	return (struct task){
 		.sock = socks[0], .peer = socks[1], .pidfd = arg.pidfd, .pid = pid,
 	};
