@@ -1,44 +1,68 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
-//! `get` and `set`.
+//! `get`, `set` and `reserve`.
 
-use std::io;
+use std::path::Path;
 
-use pidns::{lacks_ioctl, LastPids, PidNamespace};
-use rustix::io::Errno;
+use pidns::{Cursors, LastPids};
+use serde::Serialize;
 
-use crate::failure::{Failure, Kind};
+use crate::{
+    failure::{Failure, Kind},
+    image::Image,
+    output,
+    target::note_helpers,
+};
 
-pub fn get(ns: &PidNamespace, levels: u32) -> Result<(), Failure> {
-    println!("{}", ns.last_pids(levels).map_err(|error| explain(&error))?);
+#[derive(Serialize)]
+struct Report<'a> {
+    /// The innermost first.
+    last_pids: &'a [i32],
+    /// "ioctl" or "helper".
+    how: &'a str,
+    /// How many pids helpers used up.
+    spent: usize,
+}
+
+pub fn get(cursors: &Cursors, levels: u32, json: bool) -> Result<(), Failure> {
+    let last_pids = cursors.get(levels)?;
+    note_helpers([cursors]);
+    if json {
+        let how = if cursors.uses_helper() { "helper" } else { "ioctl" };
+        let (last_pids, spent) = (last_pids.as_slice(), cursors.spent());
+        output::print_json(&Report { last_pids, how, spent })
+    } else {
+        output::print(&format!("{last_pids}\n"))
+    }
+}
+
+pub fn set(cursors: &Cursors, last_pids: &LastPids) -> Result<(), Failure> {
+    cursors.set(last_pids)?;
+    note_helpers([cursors]);
     Ok(())
 }
 
-pub fn set(ns: &PidNamespace, last_pids: &LastPids) -> Result<(), Failure> {
-    ns.set_last_pids(last_pids).map_err(|error| explain(&error))
-}
-
-/// What an error of the ioctl means, and what to do.
-pub fn explain(error: &io::Error) -> Failure {
-    if lacks_ioctl(error) {
-        return Failure::new(
-            Kind::NoIoctl,
-            "this kernel lacks the ioctl for last pids: it needs the pidns-vec patches and \
-             CONFIG_PID_NS_IOCTL. Without them a task inside of a namespace can write \
-             /proc/sys/kernel/ns_last_pid, for that namespace alone",
-        );
+/// Moves the last pid forward, so that the next pids are `least` and beyond those of a dump.
+pub fn reserve(cursors: &Cursors, least: Option<i32>, dump: Option<&Path>) -> Result<(), Failure> {
+    let mut wanted = least.unwrap_or(1) - 1;
+    if let Some(path) = dump {
+        let image = Image::read(path)?;
+        wanted = wanted.max(image.outermost_pids().max().unwrap_or(0));
     }
-    match Errno::from_io_error(error) {
-        Some(Errno::PERM) => Failure::new(
-            Kind::NotPermitted,
-            "not permitted: it takes CAP_CHECKPOINT_RESTORE at and below your own pid namespace, \
-             and CAP_SYS_ADMIN above and beside it, in the user namespace that owns each level",
-        ),
-        Some(Errno::INVAL) => Failure::other(
-            "the vector has more levels than there are or a number above the pid_max of its level, \
-             or the namespace has no init yet",
-        ),
-        Some(Errno::SRCH) => Failure::other("the init of the namespace, or of an ancestor, is gone"),
-        _ => Failure::other(format!("last pids: {error}")),
+    // The next pid has to be below pid_max.
+    if let Ok(pid_max) = cursors.pid_max() {
+        if wanted + 1 >= pid_max {
+            return Err(Failure::new(
+                Kind::Taken,
+                format!("pid {} is not below pid_max of the namespace, {pid_max}", wanted + 1),
+            ));
+        }
     }
+    let now = cursors.get(1)?;
+    if now.as_slice().first().is_some_and(|last_pid| *last_pid < wanted) {
+        let last_pids = LastPids::new(vec![wanted]);
+        cursors.set(&last_pids.map_err(|error| Failure::other(error.to_string()))?)?;
+    }
+    note_helpers([cursors]);
+    Ok(())
 }

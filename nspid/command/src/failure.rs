@@ -1,8 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
 //! What went wrong, for people and, as exit status, for scripts.
 
 use std::{fmt, io, process::ExitCode};
+
+use pidns::Error;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -11,6 +13,9 @@ pub enum Kind {
     NotPermitted = 4,
     Taken = 5,
 }
+
+/// The exit status of `verify` for a tree that differs from the dump.
+pub const DIFFERENT: u8 = 6;
 
 #[derive(Debug)]
 pub struct Failure {
@@ -35,6 +40,25 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::NoIoctl => Kind::NoIoctl,
+            Error::NotPermitted { .. } => Kind::NotPermitted,
+            Error::AbovePidMax { .. } => Kind::Taken,
+            Error::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                Kind::NotPermitted
+            }
+            _ => Kind::Other,
+        };
+        let advice = match &error {
+            Error::NoIoctl => "; --how helper does without it",
+            _ => "",
+        };
+        Self::new(kind, format!("{error}{advice}"))
     }
 }
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
 //! `restore`: builds what was dumped.
 
@@ -6,50 +6,60 @@ use std::{
     collections::HashMap,
     fs,
     io::{self, IsTerminal},
-    mem,
-    path::{Path, PathBuf},
-    ptr,
+    path::Path,
 };
 
-use pidns::{task::Task, LastPids, PidNamespace};
+use pidns::{fork_with_pids, task::Task, Cursors, Forked, LastPids, PidNamespace, UserNamespace};
 use rustix::{
     event::{poll, PollFd, PollFlags},
     fd::OwnedFd,
-    process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal},
+    process::{pidfd_open, pidfd_send_signal, waitpid, Pid, PidfdFlags, Signal, WaitOptions},
 };
 
 use crate::{
-    cursors,
+    check::{self, State},
     failure::{Failure, Kind, OrFail},
     image::{Image, MAX_DEPTH},
+    output,
+    plan::{Plan, Session},
+    signals,
     standin::Crew,
+    target::{note_helpers, Way},
+    world::World,
 };
 
 const ATTEMPTS: usize = 10;
 
-pub fn restore(file: &Path, into: Option<&PathBuf>) -> Result<(), Failure> {
-    // It lives as long as the tasks do.
-    let image: &'static Image = Box::leak(Box::new(Image::read(file)?));
-    let around = match into {
-        Some(path) => PidNamespace::open(path).or_fail(|| path.display().to_string())?,
-        None => PidNamespace::own().or_fail(|| "/proc/self/ns/pid".to_owned())?,
-    };
-    check_first(image, &around)?;
-
-    block_signals();
-    if let Some(largest) =
-        image.all_pids().filter(|_| image.outer).filter_map(|(_, pids)| pids.last()).max()
-    {
-        // The foreman must not get a pid that is wanted.
-        set(&around, vec![*largest])?;
+pub fn restore(file: &Path, around: PidNamespace, way: Way) -> Result<(), Failure> {
+    let image = Image::read(file)?;
+    let around = way.open(around)?;
+    check_first(&image, &around)?;
+    let plan = Plan::new(image).map_err(|what| Failure::other(format!("cannot be restored: {what}")))?;
+    for note in &plan.notes {
+        output::note(note);
     }
-    let crew = Crew::start(image, &around).or_fail(|| "the first task".to_owned())?;
+    // It lives as long as the tasks do.
+    let plan: &'static Plan = Box::leak(Box::new(plan));
+    let image = &plan.image;
+
+    signals::block();
+    if let Some(largest) = image.outermost_pids().filter(|_| image.outer).max() {
+        // The foreman must not get a pid that is wanted.
+        set(&around, vec![largest])?;
+    }
+    if around.uses_helper() && image.outer {
+        around.keep_helper()?;
+    }
+    let crew = Crew::start(plan, around.namespace()).or_fail(|| "the first task".to_owned())?;
     let mut building = Building {
-        image,
+        plan,
         crew,
+        pid_max: around.pid_max().ok(),
         around,
-        files: Vec::new(),
+        way,
+        cursors: Vec::new(),
         last_pids: HashMap::new(),
+        early: vec![0; image.tasks.len()],
         made: Vec::new(),
     };
     let result = building.build();
@@ -57,22 +67,19 @@ pub fn restore(file: &Path, into: Option<&PathBuf>) -> Result<(), Failure> {
         building.remove();
     }
     crew.dismiss();
-    println!("{}", result?);
-    Ok(())
+    note_helpers(building.cursors.iter().chain([&building.around]));
+    output::print(&format!("{}\n", result?))
 }
 
 /// Finds what cannot be before anything is made.
-fn check_first(image: &Image, around: &PidNamespace) -> Result<(), Failure> {
-    match around.last_pids(1) {
-        Err(error) if pidns::lacks_ioctl(&error) || image.outer => {
-            return Err(cursors::explain(&error));
-        }
-        _ => {}
+fn check_first(image: &Image, around: &Cursors) -> Result<(), Failure> {
+    if image.outer {
+        around.get(1)?;
     }
-    let levels = 0..image.namespaces.len();
-    let depth = levels.map(|at| image.chain(Some(at)).count()).max().unwrap_or(0);
-    let ancestors = around.parent().and_then(|parent| parent.map(PidNamespace::chain).transpose());
-    let here = ancestors.ok().flatten().map_or(0, |ancestors| ancestors.len());
+    let depth = (0..image.namespaces.len()).map(|index| image.chain(Some(index)).count()).max();
+    let depth = depth.unwrap_or(0);
+    let ancestors = around.namespace().try_clone().and_then(PidNamespace::chain);
+    let here = ancestors.map_or(0, |chain| chain.len() - 1);
     if here + depth > MAX_DEPTH {
         return Err(Failure::new(
             Kind::Taken,
@@ -84,6 +91,7 @@ fn check_first(image: &Image, around: &PidNamespace) -> Result<(), Failure> {
     }
     for (path, needed) in [
         ("/proc/sys/user/max_pid_namespaces", image.namespaces.len()),
+        ("/proc/sys/user/max_user_namespaces", image.user_namespaces.len()),
         ("/proc/sys/kernel/threads-max", image.count()),
     ] {
         let limit = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
@@ -106,16 +114,11 @@ fn check_first(image: &Image, around: &PidNamespace) -> Result<(), Failure> {
 }
 
 /// The pids that must be free in the namespace around the tree.
-fn check_outer(image: &Image, around: &PidNamespace, pid_max: Option<i32>) -> Result<(), Failure> {
-    let mut problems = Vec::new();
-    for pid in image.all_pids().filter_map(|(_, pids)| pids.last()) {
-        if let Some(pid_max) = pid_max.filter(|pid_max| pid >= pid_max) {
-            problems.push(format!("pid {pid} is not below pid_max, {pid_max}"));
-        } else if let Ok(here) = around.translate(*pid) {
-            let name = Task::read(here).map_or_else(|_| "?".to_owned(), |task| task.name);
-            problems.push(format!("pid {pid} is taken by process {here}, {name}"));
-        }
-    }
+fn check_outer(image: &Image, around: &Cursors, pid_max: Option<i32>) -> Result<(), Failure> {
+    let world = World::read()?;
+    let states = check::states(&world, around.namespace(), pid_max, image.outermost_pids())?;
+    let taken = states.iter().filter(|(_, state)| *state != State::Free);
+    let mut problems: Vec<_> = taken.map(|(pid, state)| format!("pid {pid} is {state}")).collect();
     if problems.is_empty() {
         return Ok(());
     }
@@ -128,32 +131,71 @@ fn check_outer(image: &Image, around: &PidNamespace, pid_max: Option<i32>) -> Re
     Err(Failure::new(Kind::Taken, format!("nothing was created:\n  {text}")))
 }
 
-fn set(ns: &PidNamespace, last_pids: Vec<i32>) -> Result<(), Failure> {
+fn set(cursors: &Cursors, last_pids: Vec<i32>) -> Result<(), Failure> {
     let last_pids = LastPids::new(last_pids).map_err(|error| Failure::other(error.to_string()))?;
-    ns.set_last_pids(&last_pids).map_err(|error| cursors::explain(&error))
+    Ok(cursors.set(&last_pids)?)
 }
 
 struct Building {
-    image: &'static Image,
+    plan: &'static Plan,
     crew: Crew,
-    around: PidNamespace,
-    /// Of the namespaces that are there already.
-    files: Vec<PidNamespace>,
-    /// Of namespaces in which nobody but us forks.
+    around: Cursors,
+    /// Of the namespace around, which new ones inherit.
+    pid_max: Option<i32>,
+    way: Way,
+    /// Of the namespaces that are there already, in the order of `spaces`.
+    cursors: Vec<Cursors>,
+    /// Where the last pids are, in namespaces in which nobody but us forks.
     last_pids: HashMap<usize, i32>,
-    /// What was made, as `/proc` calls it.
-    made: Vec<i32>,
+    /// How many early children each has still to make.
+    early: Vec<usize>,
+    /// What was made, as `/proc` calls it, with its index.
+    made: Vec<(usize, i32)>,
 }
 
 impl Building {
     /// Returns the pid of the first task.
     fn build(&mut self) -> Result<i32, Failure> {
-        for at in 0..self.image.tasks.len() {
-            self.task(at)?;
+        let image = &self.plan.image;
+        let early = |index: usize| self.plan.makers[index].filter(|_| self.plan.is_early(index));
+        for index in 0..image.tasks.len() {
+            if let Some(maker) = early(index) {
+                self.early[maker] += 1;
+            }
+        }
+        for index in &self.plan.order {
+            self.task(*index)?;
+            if let Some(maker) = early(*index) {
+                self.early[maker] -= 1;
+                if self.early[maker] == 0 && self.plan.sessions[maker] == Session::LeadLater {
+                    let about = || format!("the session of {}", image.tasks[maker].name);
+                    self.crew.lead_session(maker).or_fail(about)?;
+                }
+            }
             self.progress()?;
         }
-        let mut slot = self.image.tasks.len();
-        for (process, task) in self.image.tasks.iter().enumerate() {
+        self.threads()?;
+        // Leaders that are gone, children first.
+        for index in (self.plan.lasting..image.tasks.len()).rev() {
+            self.crew.undo_task(index).or_fail(|| "a leader that is gone".to_owned())?;
+        }
+        self.made.retain(|(index, _)| *index < self.plan.lasting);
+        self.limits()?;
+        for (index, space) in image.namespaces.iter().enumerate() {
+            if let Some(last_pid) = space.last_pid {
+                if self.last_pids.get(&index) != Some(&last_pid) {
+                    set(&self.cursors[index], vec![last_pid])?;
+                }
+            }
+        }
+        let first = self.made.iter().find(|(index, _)| *index == 0);
+        first.map(|(_, pid)| *pid).ok_or_else(|| Failure::other("there is no task in it"))
+    }
+
+    fn threads(&mut self) -> Result<(), Failure> {
+        let image = &self.plan.image;
+        let mut slot = image.tasks.len();
+        for (process, task) in image.tasks.iter().enumerate() {
             for pids in &task.threads {
                 self.prepare(task.namespace, pids)?;
                 let about = || format!("a thread of {}", task.name);
@@ -165,53 +207,45 @@ impl Building {
                         about()
                     )));
                 }
-                self.note(task.namespace, pids);
+                self.note_pids(task.namespace, pids);
                 slot += 1;
                 self.progress()?;
             }
         }
-        for (at, space) in self.image.namespaces.iter().enumerate() {
-            if let (Some(last_pid), Some(file)) = (space.last_pid, self.files.get(at)) {
-                if self.last_pids.get(&at) != Some(&last_pid) {
-                    set(file, vec![last_pid])?;
-                }
-            }
-        }
-        self.made.first().copied().ok_or_else(|| Failure::other("there is no task in it"))
+        Ok(())
     }
 
-    fn task(&mut self, at: usize) -> Result<(), Failure> {
-        let Some(task) = self.image.tasks.get(at) else { return Ok(()) };
-        let about = || format!("task {at} ({})", task.name);
+    fn task(&mut self, index: usize) -> Result<(), Failure> {
+        let image = &self.plan.image;
+        let task = &image.tasks[index];
+        let about = || format!("task {index} ({})", task.name);
         // An init is pid 1 in its namespace, whose file nobody has yet.
-        let is_init = self.image.is_init(at);
-        let (namespace, pids) = if is_init {
-            (
-                task.namespace.and_then(|at| self.image.namespaces.get(at)?.parent),
-                task.pids.get(1..),
-            )
-        } else {
-            (task.namespace, Some(&task.pids[..]))
+        let own_space = task.namespace.filter(|_| image.is_init(index));
+        let (namespace, pids) = match own_space {
+            Some(space) => (image.namespaces[space].parent, &task.pids[1..]),
+            None => (task.namespace, &task.pids[..]),
         };
-        let pids = pids.unwrap_or_default();
 
         // Only in the namespace around the tree others can fork.
-        let attempts = if self.image.outer { ATTEMPTS } else { 1 };
+        let attempts = if image.outer { ATTEMPTS } else { 1 };
         let mut got = Vec::new();
         for _ in 0..attempts {
             self.prepare(namespace, pids)?;
-            let pid = self.crew.make_task(at).or_fail(about)?;
+            let pid = self.crew.make_task(index).or_fail(about)?;
             got = Task::read(pid).or_fail(about)?.pids;
             if got.starts_with(&task.pids) {
-                self.made.push(pid);
-                self.note(namespace, pids);
-                if is_init {
-                    self.last_pids.insert(self.files.len(), 1);
-                    self.files.push(PidNamespace::of_process(pid).or_fail(about)?);
+                self.made.push((index, pid));
+                self.note_pids(namespace, pids);
+                self.crew
+                    .write_maps(index, |user, pid| self.write_maps(user, pid))
+                    .and_then(|()| self.crew.wait_until_ready(index))
+                    .or_fail(about)?;
+                if let Some(space) = own_space {
+                    self.open(space, pid)?;
                 }
                 return Ok(());
             }
-            self.crew.undo_task(at).or_fail(about)?;
+            self.crew.undo_task(index).or_fail(about)?;
             self.last_pids.clear();
         }
         Err(Failure::other(format!(
@@ -222,29 +256,117 @@ impl Building {
         )))
     }
 
-    /// Sees to it that `pids` are the next. Not needed in a run of consecutive ones.
-    fn prepare(&self, namespace: Option<usize>, pids: &[i32]) -> Result<(), Failure> {
-        let mut levels = self.image.chain(namespace).zip(pids);
-        let consecutive = levels.all(|(level, pid)| self.last_pids.get(&level) == Some(&(pid - 1)));
-        if pids.is_empty() || (consecutive && !self.image.outer) {
-            return Ok(());
+    /// Takes up a namespace whose init is there.
+    fn open(&mut self, space: usize, init: i32) -> Result<(), Failure> {
+        let ns = PidNamespace::of_process(init).or_fail(|| format!("process {init}"))?;
+        let cursors = self.way.open(ns)?;
+        if cursors.uses_helper() {
+            // One that stays takes two system calls a task instead of a fork.
+            cursors.keep_helper()?;
         }
-        let file = namespace.and_then(|at| self.files.get(at)).unwrap_or(&self.around);
-        set(file, pids.iter().map(|pid| pid - 1).collect())
+        self.last_pids.insert(space, 1);
+        // Inits come in the order of their namespaces, unless sessions want another.
+        while self.cursors.len() <= space {
+            let placeholder = PidNamespace::own().or_fail(|| "/proc/self/ns/pid".to_owned())?;
+            self.cursors.push(self.way.open(placeholder)?);
+        }
+        self.cursors[space] = cursors;
+        Ok(())
     }
 
-    fn note(&mut self, namespace: Option<usize>, pids: &[i32]) {
-        for (level, pid) in self.image.chain(namespace).zip(pids) {
+    /// Writes the maps of the user namespace that process `pid` has made: from the parent of that,
+    /// as the kernel wants it.
+    fn write_maps(&self, user: usize, pid: i32) -> io::Result<()> {
+        let user = &self.plan.image.user_namespaces[user];
+        let text = |map: &[[u32; 3]]| -> String {
+            map.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect()
+        };
+        let write = || -> io::Result<()> {
+            if !user.setgroups {
+                fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+            }
+            for (name, map) in [("uid_map", &user.uid_map), ("gid_map", &user.gid_map)] {
+                if !map.is_empty() {
+                    fs::write(format!("/proc/{pid}/{name}"), text(map))?;
+                }
+            }
+            Ok(())
+        };
+        if user.parent.is_none() {
+            return write();
+        }
+        let parent = UserNamespace::of_process(pid)?.parent()?.ok_or(io::ErrorKind::NotFound)?;
+        match fork_with_pids(false, &[])? {
+            Forked::Child => {
+                let result = parent.enter().and_then(|()| write());
+                let code = result.map_or_else(|error| error.raw_os_error().unwrap_or(255), |()| 0);
+                std::process::exit(code);
+            }
+            Forked::Parent(child) => {
+                let status = waitpid(Pid::from_raw(child), WaitOptions::empty())?;
+                match status.and_then(|(_, status)| status.exit_status()) {
+                    Some(0) => Ok(()),
+                    Some(error) => Err(io::Error::from_raw_os_error(error)),
+                    None => Err(io::Error::other("the writer of maps was killed")),
+                }
+            }
+        }
+    }
+
+    /// Sees to it that `pids` are the next. Not needed in a run of consecutive ones.
+    fn prepare(&self, namespace: Option<usize>, pids: &[i32]) -> Result<(), Failure> {
+        let image = &self.plan.image;
+        let is_next = |(level, pid): &(usize, &i32)| self.last_pids.get(level) == Some(&(*pid - 1));
+        let levels = image.chain(namespace).zip(pids);
+        if pids.is_empty() || (!image.outer && levels.clone().all(|level| is_next(&level))) {
+            return Ok(());
+        }
+        let cursors = namespace.map_or(&self.around, |index| &self.cursors[index]);
+        if !cursors.uses_helper() {
+            return set(cursors, pids.iter().map(|pid| pid - 1).collect());
+        }
+        // One helper a level.
+        for (level, pid) in levels.filter(|level| !is_next(level)) {
+            set(&self.cursors[level], vec![pid - 1])?;
+        }
+        match pids.last().filter(|_| image.outer) {
+            Some(pid) => set(&self.around, vec![pid - 1]),
+            None => Ok(()),
+        }
+    }
+
+    fn note_pids(&mut self, namespace: Option<usize>, pids: &[i32]) {
+        for (level, pid) in self.plan.image.chain(namespace).zip(pids) {
             self.last_pids.insert(level, *pid);
         }
     }
 
+    /// Sets `pid_max` where it is not what the namespaces inherit.
+    fn limits(&self) -> Result<(), Failure> {
+        let spaces = self.plan.image.namespaces.iter().zip(&self.cursors);
+        let others = spaces.filter_map(|(space, cursors)| {
+            Some((cursors, space.pid_max.filter(|pid_max| Some(*pid_max) != self.pid_max)?))
+        });
+        let others: Vec<_> = others.collect();
+        if !others.is_empty() && !has_pid_max_per_namespace() {
+            output::note("pid_max is not restored: before Linux 6.14 all namespaces have the same");
+            return Ok(());
+        }
+        for (cursors, pid_max) in others {
+            cursors.set_pid_max(pid_max)?;
+        }
+        Ok(())
+    }
+
     /// Says how far it is, and stops if somebody asks for it.
     fn progress(&self) -> Result<(), Failure> {
-        if is_signal_pending() {
+        if signals::is_end_wanted() {
             return Err(Failure::other("interrupted: all that was made is removed"));
         }
-        let (made, count) = (self.made.len(), self.image.tasks.len());
+        let (made, count) = (self.made.len(), self.plan.image.tasks.len());
+        if output::is_quiet() {
+            return Ok(());
+        }
         if io::stderr().is_terminal() {
             if made % 100 == 0 || made == count {
                 eprint!(
@@ -264,7 +386,7 @@ impl Building {
             .made
             .iter()
             .rev()
-            .filter_map(|pid| pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok())
+            .filter_map(|(_, pid)| pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok())
             .collect();
         for task in &all {
             let _ = pidfd_send_signal(task, Signal::KILL);
@@ -275,36 +397,10 @@ impl Building {
     }
 }
 
-const SIGNALS: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
-
-fn mask(how: libc::c_int) {
-    // SAFETY: An all-zero set is valid, and is made an empty one anyway.
-    let mut set: libc::sigset_t = unsafe { mem::zeroed() };
-    // SAFETY: `set` is valid for all of these calls.
-    unsafe {
-        libc::sigemptyset(&mut set);
-        for signal in SIGNALS {
-            libc::sigaddset(&mut set, signal);
-        }
-        libc::sigprocmask(how, &set, ptr::null_mut());
-    }
-}
-
-/// From now on we look for signals ourselves: half a tree must not stay.
-fn block_signals() {
-    mask(libc::SIG_BLOCK);
-}
-
-/// For what shall end as usual.
-pub fn unblock_signals() {
-    mask(libc::SIG_UNBLOCK);
-}
-
-fn is_signal_pending() -> bool {
-    // SAFETY: An all-zero set is valid.
-    let mut set: libc::sigset_t = unsafe { mem::zeroed() };
-    // SAFETY: `set` is valid for both calls.
-    SIGNALS.iter().any(|signal| unsafe {
-        libc::sigpending(&mut set) == 0 && libc::sigismember(&set, *signal) == 1
-    })
+fn has_pid_max_per_namespace() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().ok());
+    let version: (Option<u32>, Option<u32>) =
+        (numbers.next().flatten(), numbers.next().flatten());
+    version >= (Some(6), Some(14))
 }

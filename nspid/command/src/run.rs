@@ -1,15 +1,16 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
 //! `run`: a command with exactly these pids.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io::{self, Read, Write},
     os::unix::process::CommandExt,
     process::{Command, ExitCode},
 };
 
-use pidns::{clone_with_pids, task::Task, Forked, LastPids, PidNamespace};
+use pidns::{fork_with_pids, task::Task, Cursors, Forked, LastPids, PidNamespace};
 use rustix::{
     io::Errno,
     pipe::{pipe_with, PipeFlags},
@@ -20,8 +21,10 @@ use rustix::{
 };
 
 use crate::{
-    cursors,
+    check::{self, State},
     failure::{Failure, Kind, OrFail},
+    signals,
+    world::World,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -43,7 +46,7 @@ pub fn run(
     ns: Result<PidNamespace, Failure>,
     pids: &LastPids,
     how: How,
-    command: &[String],
+    command: &[OsString],
 ) -> ExitCode {
     match ns.and_then(|ns| start(&ns, pids, how, command)) {
         Ok(child) => wait(child),
@@ -55,13 +58,14 @@ pub fn run(
 }
 
 /// Returns the child when it has the right pids and runs the command.
-fn start(ns: &PidNamespace, pids: &LastPids, how: How, command: &[String]) -> Result<Pid, Failure> {
+fn start(ns: &PidNamespace, pids: &LastPids, how: How, command: &[OsString]) -> Result<Pid, Failure> {
     let wanted = pids.as_slice();
     if let Some(zero) = wanted.iter().position(|pid| *pid == 0) {
         return Err(Failure::other(format!("there is no pid 0 (level {zero} of {pids})")));
     }
     let last_pids = LastPids::new(wanted.iter().map(|pid| pid - 1).collect());
     let last_pids = last_pids.map_err(|error| Failure::other(error.to_string()))?;
+    let cursors = Cursors::open(ns.try_clone().or_fail(|| "dup".to_owned())?, pidns::How::Auto)?;
     ns.enter_for_children().or_fail(|| "entering the namespace".to_owned())?;
 
     let mut got = Vec::new();
@@ -78,7 +82,7 @@ fn start(ns: &PidNamespace, pids: &LastPids, how: How, command: &[String]) -> Re
         let child = match child {
             Some(child) => child,
             None => {
-                ns.set_last_pids(&last_pids).map_err(|error| cursors::explain(&error))?;
+                cursors.set(&last_pids)?;
                 fork(&[], command).or_fail(|| "fork".to_owned())?
             }
         };
@@ -119,10 +123,10 @@ impl Waiting {
     }
 }
 
-fn fork(pids: &[i32], command: &[String]) -> io::Result<Waiting> {
+fn fork(pids: &[i32], command: &[OsString]) -> io::Result<Waiting> {
     let (told, go) = pipe_with(PipeFlags::CLOEXEC)?;
     let (mut told, go) = (File::from(told), File::from(go));
-    match clone_with_pids(false, pids)? {
+    match fork_with_pids(false, pids)? {
         Forked::Parent(pid) => match Pid::from_raw(pid) {
             Some(pid) => Ok(Waiting { pid, go }),
             None => Err(io::Error::other("no pid")),
@@ -135,10 +139,8 @@ fn fork(pids: &[i32], command: &[String]) -> io::Result<Waiting> {
             if told.read_exact(&mut [0]).is_err() {
                 std::process::exit(NSPID_FAILED.into());
             }
-            let (name, arguments) =
-                command.split_first().map_or(("", command), |(name, rest)| (name.as_str(), rest));
-            let error = Command::new(name).args(arguments).exec();
-            eprintln!("nspid: {name}: {error}");
+            let error = Command::new(&command[0]).args(&command[1..]).exec();
+            eprintln!("nspid: {}: {error}", command[0].to_string_lossy());
             let missing = error.kind() == io::ErrorKind::NotFound;
             std::process::exit((if missing { NOT_FOUND } else { CANNOT_RUN }).into());
         }
@@ -164,28 +166,24 @@ fn refused(ns: &PidNamespace, wanted: &[i32], error: &io::Error) -> Failure {
 
 /// Who has one of the pids.
 fn taken(ns: &PidNamespace, wanted: &[i32]) -> Option<Failure> {
-    let mut level = ns.parent();
-    let mut holder = ns.translate(*wanted.first()?).ok().map(|pid| (0, pid));
-    for (at, pid) in wanted.iter().enumerate().skip(1) {
-        let Ok(Some(parent)) = level else { break };
-        holder = holder.or_else(|| parent.translate(*pid).ok().map(|pid| (at, pid)));
-        level = parent.parent();
+    let world = World::read().ok()?;
+    let chain = ns.try_clone().and_then(PidNamespace::chain).ok()?;
+    for (level, (ns, pid)) in chain.iter().zip(wanted).enumerate() {
+        let states = check::states(&world, ns, None, [*pid]).ok()?;
+        if states[0].1 != State::Free {
+            return Some(Failure::new(
+                Kind::Taken,
+                format!("pid {pid} of level {level} (0 is the innermost) is {}", states[0].1),
+            ));
+        }
     }
-    let (at, pid) = holder?;
-    let name = Task::read(pid).map_or_else(|_| "?".to_owned(), |task| task.name);
-    Some(Failure::new(
-        Kind::Taken,
-        format!(
-            "pid {} of level {at} (0 is the innermost) is taken by process {pid}, {name}",
-            wanted.get(at)?
-        ),
-    ))
+    None
 }
 
 /// Waits for the command to end.
 fn wait(child: Pid) -> ExitCode {
     // What a terminal sends goes to the command too.
-    ignore_terminal_signals();
+    signals::ignore_terminal();
     loop {
         match waitpid(Some(child), WaitOptions::empty()) {
             Ok(Some((_, status))) => return exit_code(status),
@@ -195,13 +193,6 @@ fn wait(child: Pid) -> ExitCode {
                 return ExitCode::from(NSPID_FAILED);
             }
         }
-    }
-}
-
-fn ignore_terminal_signals() {
-    for signal in [libc::SIGINT, libc::SIGQUIT] {
-        // SAFETY: Nothing of ours handles these signals, and the command has been forked already.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
 

@@ -1,15 +1,17 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
 //! `show`: one row for each level.
 
 use std::io;
 
-use pidns::{task::Task, PidNamespace};
+use pidns::{task::Task, Cursors, Error, How, PidNamespace, UserNamespace};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::{
     failure::{Failure, OrFail},
+    output,
+    target::Target,
     world::World,
 };
 
@@ -35,37 +37,44 @@ struct Report {
 impl Report {
     /// Takes what can be had, and notes once why something cannot.
     fn take<T>(&mut self, what: &str, result: io::Result<T>) -> Option<T> {
+        result.map_err(|error| self.note(what, &error)).ok()
+    }
+
+    fn take_cursor<T>(&mut self, what: &str, result: Result<T, Error>) -> Option<T> {
         let error = match result {
             Ok(value) => return Some(value),
-            Err(error) => error,
+            Err(Error::Io { error, .. }) => error,
+            Err(Error::NotPermitted { .. } | Error::OutOfReach) => Errno::PERM.into(),
+            Err(error) => io::Error::other(error.to_string()),
         };
-        let why = match Errno::from_io_error(&error) {
+        self.note(what, &error);
+        None
+    }
+
+    fn note(&mut self, what: &str, error: &io::Error) {
+        let why = match Errno::from_io_error(error) {
             Some(Errno::NOTTY) => "this kernel cannot tell it".to_owned(),
             Some(Errno::PERM | Errno::ACCESS) => "you may not see it at every level".to_owned(),
-            Some(Errno::SRCH) => "the init of a namespace is gone".to_owned(),
             _ => error.to_string(),
         };
         let note = format!("{what}: {why}");
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
-        None
     }
 }
 
-pub fn show(ns: PidNamespace, pid: Option<i32>, json: bool) -> Result<(), Failure> {
-    let task = match pid {
+pub fn show(target: &Target, json: bool) -> Result<(), Failure> {
+    let task = match target.target {
         Some(pid) => Some(Task::read(pid).or_fail(|| format!("process {pid}"))?),
         None => None,
     };
-    let report = report(ns, task.as_ref())?;
+    let report = report(target.namespace()?, task.as_ref())?;
     if json {
-        let text = serde_json::to_string_pretty(&report).map_err(io::Error::from);
-        println!("{}", text.or_fail(|| "JSON".to_owned())?);
+        output::print_json(&report)
     } else {
-        print_table(&report);
+        output::print(&table(&report))
     }
-    Ok(())
 }
 
 fn report(ns: PidNamespace, task: Option<&Task>) -> Result<Report, Failure> {
@@ -73,57 +82,62 @@ fn report(ns: PidNamespace, task: Option<&Task>) -> Result<Report, Failure> {
     let chain = ns.chain().or_fail(|| "the parent namespaces".to_owned())?;
     let mut report = Report { levels: Vec::new(), notes: Vec::new() };
 
-    for (level, ns) in chain.iter().enumerate() {
+    for (level, ns) in chain.into_iter().enumerate() {
         let inode = ns.inode().or_fail(|| "the namespace".to_owned())?;
         let (tasks, tasks_below) = world.count(inode);
-        let last_pid = ns.last_pids(1).map(|last_pids| last_pids.as_slice().first().copied());
+        let id = ns.id();
+        let owner_uid = UserNamespace::owning(&ns).and_then(|owner| owner.owner_uid());
+        let cursors = Cursors::open(ns, How::Auto)?.without_spending();
+        let last_pid = cursors.get(1).map(|last_pids| last_pids.as_slice()[0]);
         let row = Row {
             inode,
-            id: report.take("id", ns.id()),
-            owner_uid: report.take("owner", ns.owner_uid()),
+            id: report.take("id", id),
+            owner_uid: report.take("owner", owner_uid),
             pid: task.and_then(|task| task.pids.get(level).copied()),
-            last_pid: report.take("last pid", last_pid).flatten(),
-            pid_max: report.take("pid_max", ns.pid_max()),
+            last_pid: report.take_cursor("last pid", last_pid),
+            pid_max: report.take_cursor("pid_max", cursors.pid_max()),
             tasks,
             tasks_below,
         };
         report.levels.push(row);
     }
-    if world.hidden > 0 {
-        report.notes.push(format!("tasks: without {} that you may not look at", world.hidden));
+    if !world.hidden.is_empty() {
+        let hidden = world.hidden.len();
+        report.notes.push(format!("tasks: without {hidden} that you may not look at"));
     }
     Ok(report)
 }
 
-fn print_table(report: &Report) {
-    let mut rows =
-        vec![["NAMESPACE", "ID", "OWNER", "PID", "LAST PID", "PID_MAX", "TASKS", "BELOW"]
-            .map(str::to_owned)];
-    fn text<T: ToString>(value: Option<T>) -> String {
+const HEADINGS: [&str; 8] =
+    ["NAMESPACE", "ID", "OWNER", "PID", "LAST PID", "PID_MAX", "TASKS", "BELOW"];
+
+fn table(report: &Report) -> String {
+    fn cell<T: ToString>(value: Option<T>) -> String {
         value.map_or_else(|| "-".to_owned(), |value| value.to_string())
     }
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
     for row in &report.levels {
         rows.push([
             format!("pid:[{}]", row.inode),
-            text(row.id),
-            text(row.owner_uid),
-            text(row.pid),
-            text(row.last_pid),
-            text(row.pid_max),
+            cell(row.id),
+            cell(row.owner_uid),
+            cell(row.pid),
+            cell(row.last_pid),
+            cell(row.pid_max),
             row.tasks.to_string(),
             row.tasks_below.to_string(),
         ]);
     }
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..8).map(width).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..HEADINGS.len()).map(width).collect();
+    let mut text = String::new();
     for row in &rows {
         let cells = row.iter().zip(&widths);
         let line: Vec<_> = cells.map(|(cell, width)| format!("{cell:>width$}")).collect();
-        println!("{}", line.join("  "));
+        text += &(line.join("  ") + "\n");
     }
     for note in &report.notes {
-        println!("-  {note}");
+        text += &format!("-  {note}\n");
     }
+    text
 }

@@ -1,83 +1,125 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
 //! `tree`: namespaces with their tasks.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use pidns::task::Task;
+use pidns::{task::Task, Cursors, How};
+use serde::Serialize;
 
 use crate::{
     failure::{Failure, OrFail},
+    output,
+    target::Target,
     world::World,
 };
 
-pub fn tree(pid: Option<i32>) -> Result<(), Failure> {
+#[derive(Serialize)]
+struct Space {
+    inode: u64,
+    last_pid: Option<i32>,
+    processes: Vec<Process>,
+    namespaces: Vec<Space>,
+}
+
+#[derive(Serialize)]
+struct Process {
+    /// The innermost first.
+    pids: Vec<i32>,
+    name: String,
+    zombie: bool,
+    threads: usize,
+}
+
+pub fn tree(target: &Target, json: bool) -> Result<(), Failure> {
     let world = World::read()?;
-    let (root, members) = match pid {
-        Some(pid) => {
-            let root = Task::read(pid).or_fail(|| format!("process {pid}"))?;
-            (root.ns, world.descendants(root.process))
-        }
+    let root = target.namespace()?.inode().or_fail(|| "the namespace".to_owned())?;
+    let members: HashSet<i32> = match target.target {
+        Some(_) => world.descendants(target.process()?),
         None => {
-            let own = pidns::PidNamespace::own().and_then(|ns| ns.inode());
-            let own = own.or_fail(|| "/proc/self/ns/pid".to_owned())?;
-            let nested = world.processes().filter(|task| task.ns != own);
-            (own, nested.map(|task| task.pid).collect())
+            let below = |task: &&Task| world.chain_of(task).any(|ns| ns == root);
+            let shown = world.processes().filter(below);
+            // All tasks of one's own namespace would be too many.
+            let shown = shown.filter(|task| !target.is_own() || task.ns != Some(root));
+            shown.map(|task| task.pid).collect()
         }
     };
 
     let mut children = BTreeMap::<u64, Vec<u64>>::new();
     let mut shown = HashSet::from([root]);
+    let mut processes = HashMap::<u64, Vec<&Task>>::new();
     for task in world.processes().filter(|task| members.contains(&task.pid)) {
+        let Some(ns) = task.ns else { continue };
+        processes.entry(ns).or_default().push(task);
         // Also those in between that have no task of their own.
-        for ns in world.chain(task.ns).take_while(|ns| *ns != root) {
+        for ns in world.chain(ns).take_while(|ns| *ns != root) {
             if shown.insert(ns) {
                 let parent = world.spaces.get(&ns).and_then(|space| space.parent);
                 children.entry(parent.unwrap_or(root)).or_default().push(ns);
             }
         }
     }
-    print(&world, &members, &children, root, "");
-    Ok(())
+    let mut threads = HashMap::<i32, usize>::new();
+    for task in &world.tasks {
+        *threads.entry(task.process).or_default() += 1;
+    }
+
+    let tree = space(&world, root, &children, &processes, &threads);
+    if json {
+        return output::print_json(&tree);
+    }
+    let mut text = String::new();
+    draw(&tree, "", &mut text);
+    output::print(&text)
 }
 
-fn print(
+fn space(
     world: &World,
-    members: &HashSet<i32>,
-    children: &BTreeMap<u64, Vec<u64>>,
     ns: u64,
-    indent: &str,
-) {
-    let last_pids = world.spaces.get(&ns).and_then(|space| space.file.last_pids(1).ok());
-    let last_pid = last_pids.map_or_else(|| "-".to_owned(), |last_pids| last_pids.to_string());
-    println!("pid:[{ns}]  last pid {last_pid}");
-
-    let tasks = world.processes().filter(|task| task.ns == ns && members.contains(&task.pid));
-    let lines = tasks.map(|task| {
-        let pids: Vec<_> = task.pids.iter().map(i32::to_string).collect();
-        let zombie = if task.zombie { " (zombie)" } else { "" };
-        let threads = world.tasks.iter().filter(|other| other.process == task.pid).count();
-        let threads = if threads > 1 { format!(" ({threads} threads)") } else { String::new() };
-        format!("{}  {}{zombie}{threads}", pids.join(":"), task.name)
+    children: &BTreeMap<u64, Vec<u64>>,
+    processes: &HashMap<u64, Vec<&Task>>,
+    threads: &HashMap<i32, usize>,
+) -> Space {
+    let cursors = world.spaces.get(&ns).and_then(|space| {
+        let ns = space.file.try_clone().ok()?;
+        Some(Cursors::open(ns, How::Auto).ok()?.without_spending())
     });
-    let lines: Vec<_> = lines.collect();
-    let below = children.get(&ns).map_or(&[][..], Vec::as_slice);
-
-    let (last_line, lines) = match lines.split_last() {
-        Some((last, lines)) => (Some(last), lines),
-        None => (None, &[][..]),
+    let last_pids = cursors.and_then(|cursors| cursors.get(1).ok());
+    let process = |task: &&Task| Process {
+        pids: task.pids.clone(),
+        name: task.name.clone(),
+        zombie: task.zombie,
+        threads: threads[&task.pid],
     };
-    for line in lines {
-        println!("{indent}├─ {line}");
+    let below = children.get(&ns).into_iter().flatten();
+    Space {
+        inode: ns,
+        last_pid: last_pids.map(|last_pids| last_pids.as_slice()[0]),
+        processes: processes.get(&ns).into_iter().flatten().map(process).collect(),
+        namespaces: below.map(|ns| space(world, *ns, children, processes, threads)).collect(),
     }
-    if let Some(line) = last_line {
-        let corner = if below.is_empty() { '└' } else { '├' };
-        println!("{indent}{corner}─ {line}");
+}
+
+fn draw(space: &Space, indent: &str, text: &mut String) {
+    let last_pid = space.last_pid.map_or_else(|| "-".to_owned(), |last_pid| last_pid.to_string());
+    *text += &format!("pid:[{}]  last pid {last_pid}\n", space.inode);
+
+    let mut lines_left = space.processes.len() + space.namespaces.len();
+    for process in &space.processes {
+        lines_left -= 1;
+        let corner = if lines_left == 0 { '└' } else { '├' };
+        let pids: Vec<_> = process.pids.iter().map(i32::to_string).collect();
+        let zombie = if process.zombie { " (zombie)" } else { "" };
+        let threads = match process.threads {
+            ..=1 => String::new(),
+            threads => format!(" ({threads} threads)"),
+        };
+        *text += &format!("{indent}{corner}─ {}  {}{zombie}{threads}\n", pids.join(":"), process.name);
     }
-    for (at, child) in below.iter().enumerate() {
-        let is_last = at + 1 == below.len();
-        print!("{indent}{}─ ", if is_last { '└' } else { '├' });
-        let indent = format!("{indent}{}", if is_last { "   " } else { "│  " });
-        print(world, members, children, *child, &indent);
+    for below in &space.namespaces {
+        lines_left -= 1;
+        let (corner, indent_below) = if lines_left == 0 { ('└', "   ") } else { ('├', "│  ") };
+        *text += &format!("{indent}{corner}─ ");
+        draw(below, &format!("{indent}{indent_below}"), text);
     }
 }

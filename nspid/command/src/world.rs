@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
 //! All tasks and pid namespaces that `/proc` shows.
 
@@ -19,12 +19,12 @@ pub struct Space {
 }
 
 pub struct World {
-    /// In the order of their pids.
+    /// In the order of their pids. Each has a namespace.
     pub tasks: Vec<Task>,
+    /// Those whose namespace the caller may not know. Each is below the caller's own.
+    pub hidden: Vec<Task>,
     /// By inode number.
     pub spaces: BTreeMap<u64, Space>,
-    /// How many tasks the caller may not look at.
-    pub hidden: usize,
 }
 
 impl World {
@@ -33,25 +33,38 @@ impl World {
         let limit = getrlimit(Resource::Nofile);
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 
-        let tasks = task::all().or_fail(|| "/proc".to_owned())?;
-        let mut world = Self { tasks: Vec::new(), spaces: BTreeMap::new(), hidden: tasks.hidden };
-        for task in tasks.seen {
-            if world.spaces.contains_key(&task.ns) || world.add_spaces(&task)? {
-                world.tasks.push(task);
+        let about = || "/proc/self/ns/pid".to_owned();
+        let own = PidNamespace::own().and_then(|ns| ns.inode()).or_fail(about)?;
+        let mut world = Self { tasks: Vec::new(), hidden: Vec::new(), spaces: BTreeMap::new() };
+        for mut task in task::all().or_fail(|| "/proc".to_owned())? {
+            // A task with one pid is in the caller's own namespace.
+            if task.ns.is_none() && task.pids.len() == 1 {
+                task.ns = Some(own);
+            }
+            match task.ns {
+                None => world.hidden.push(task),
+                Some(ns) if ns == own || world.spaces.contains_key(&ns) => world.tasks.push(task),
+                Some(ns) => {
+                    if world.add_spaces(&task, ns)? {
+                        world.tasks.push(task);
+                    }
+                }
             }
         }
+        let file = PidNamespace::own().or_fail(about)?;
+        world.spaces.entry(own).or_insert(Space { file, parent: None });
         Ok(world)
     }
 
     /// Adds the namespace of `task` and all its ancestors, unless the task is gone.
-    fn add_spaces(&mut self, task: &Task) -> Result<bool, Failure> {
+    fn add_spaces(&mut self, task: &Task, ns: u64) -> Result<bool, Failure> {
         let about = || format!("the pid namespace of process {}", task.pid);
         let file = match PidNamespace::of_process(task.pid) {
             Ok(file) => file,
             Err(error) if task::is_gone(&error) => return Ok(false),
             Err(error) => return Err(error).or_fail(about),
         };
-        if file.inode().or_fail(about)? != task.ns {
+        if file.inode().or_fail(about)? != ns {
             return Ok(false);
         }
         let mut parent = None;
@@ -68,19 +81,16 @@ impl World {
         std::iter::successors(Some(ns), |ns| self.spaces.get(ns)?.parent)
     }
 
+    /// The namespace of a task and its ancestors.
+    pub fn chain_of(&self, task: &Task) -> impl Iterator<Item = u64> + '_ {
+        task.ns.into_iter().flat_map(|ns| self.chain(ns))
+    }
+
     /// How many tasks are in `ns` itself, and how many in namespaces below it.
     pub fn count(&self, ns: u64) -> (usize, usize) {
-        let mut per_space = HashMap::<u64, usize>::new();
-        for task in &self.tasks {
-            *per_space.entry(task.ns).or_default() += 1;
-        }
-        let all = per_space
-            .iter()
-            .filter(|(inode, _)| self.chain(**inode).any(|ancestor| ancestor == ns))
-            .map(|(_, count)| count)
-            .sum::<usize>();
-        let own = per_space.get(&ns).copied().unwrap_or(0);
-        (own, all - own)
+        let own = self.tasks.iter().filter(|task| task.ns == Some(ns)).count();
+        let inside = |task: &&Task| self.chain_of(task).any(|ancestor| ancestor == ns);
+        (own, self.tasks.iter().filter(inside).count() - own)
     }
 
     pub fn processes(&self) -> impl Iterator<Item = &Task> {
@@ -90,14 +100,14 @@ impl World {
     /// A process and all its descendants.
     pub fn descendants(&self, pid: i32) -> HashSet<i32> {
         let mut children = HashMap::<i32, Vec<i32>>::new();
-        for task in self.processes() {
+        for task in self.tasks.iter().chain(&self.hidden).filter(|task| task.is_process()) {
             children.entry(task.parent).or_default().push(task.pid);
         }
         let mut found = HashSet::new();
-        let mut open = vec![pid];
-        while let Some(pid) = open.pop() {
+        let mut pending = vec![pid];
+        while let Some(pid) = pending.pop() {
             if found.insert(pid) {
-                open.extend(children.get(&pid).into_iter().flatten());
+                pending.extend(children.get(&pid).into_iter().flatten());
             }
         }
         found

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     os::fd::{AsFd, BorrowedFd},
 };
@@ -55,6 +55,9 @@ pub enum How {
 pub struct Cursors {
     ns: PidNamespace,
     by_ioctl: bool,
+    may_spend: bool,
+    /// One that stays in the namespace.
+    kept: RefCell<Option<Helper>>,
     spent: Cell<usize>,
 }
 
@@ -73,7 +76,34 @@ impl Cursors {
         if how == How::Ioctl && !by_ioctl {
             return Err(Error::NoIoctl);
         }
-        Ok(Self { ns, by_ioctl, spent: Cell::new(0) })
+        let (kept, spent) = (RefCell::new(None), Cell::new(0));
+        Ok(Self { ns, by_ioctl, may_spend: true, kept, spent })
+    }
+
+    /// Lets no helper take a pid that moves a last pid: where pids cannot be chosen,
+    /// [`Error::NotPermitted`] comes back.
+    #[must_use]
+    pub fn without_spending(self) -> Self {
+        Self { may_spend: false, ..self }
+    }
+
+    /// Leaves a helper in the namespace for as long as this value lives. It serves
+    /// [`get`](Self::get) and [`set`](Self::set) of that namespace alone, and
+    /// [`pid_max`](Self::pid_max), at the price of two system calls instead of a fork. With the
+    /// ioctl only `pid_max` needs it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPermitted`] also where the pids of a helper cannot be chosen.
+    pub fn keep_helper(&self) -> Result<(), Error> {
+        let helper = Helper::enter(&self.reach()?, false)?;
+        *self.kept.borrow_mut() = Some(helper);
+        Ok(())
+    }
+
+    /// Ends what [`keep_helper`](Self::keep_helper) began.
+    pub fn end_helper(&self) {
+        *self.kept.borrow_mut() = None;
     }
 
     /// The namespace.
@@ -107,6 +137,10 @@ impl Cursors {
         if self.by_ioctl {
             return self.get_by_ioctl(levels);
         }
+        if let (1, Some(helper)) = (levels, self.kept.borrow_mut().as_mut()) {
+            let last_pid = helper.read(Setting::LastPid).map_err(Error::of_last_pid)?;
+            return vector(vec![last_pid]);
+        }
         let levels = usize::try_from(levels).unwrap_or(usize::MAX);
         let reach = self.reach()?;
         let count = levels.min(reach.len());
@@ -116,7 +150,7 @@ impl Cursors {
             if is_own && level > 0 && !may_choose_pids() {
                 break;
             }
-            let mut helper = match Helper::enter(&reach[level..], true) {
+            let mut helper = match Helper::enter(&reach[level..], self.may_spend) {
                 Err(Error::NotPermitted { .. }) if level > 0 => break,
                 helper => helper.map_err(|error| error.at(level))?,
             };
@@ -128,7 +162,7 @@ impl Cursors {
             }
             last_pids.push(helper.read(Setting::LastPid).map_err(Error::of_last_pid)?);
         }
-        LastPids::new(last_pids).map_err(|error| Error::io(Step::LastPid, io::Error::other(error)))
+        vector(last_pids)
     }
 
     /// Sets the last pids of the namespace and of as many ancestors as `last_pids` has more numbers.
@@ -147,6 +181,10 @@ impl Cursors {
                 .map_err(|error| self.explain_set(last_pids, error));
         }
         let numbers = last_pids.as_slice();
+        if let ([number], Some(helper)) = (numbers, self.kept.borrow_mut().as_mut()) {
+            check(helper, 0, *number)?;
+            return helper.write(Setting::LastPid, *number).map_err(Error::of_last_pid);
+        }
         let reach = self.reach()?;
         if numbers.len() > reach.len() {
             let levels = reach.len();
@@ -159,7 +197,7 @@ impl Cursors {
         let mut helpers = Vec::new();
         let mut spent = None;
         for level in 0..numbers.len() {
-            let helper = Helper::enter(&reach[level..], true).map_err(|error| error.at(level));
+            let helper = Helper::enter(&reach[level..], self.may_spend).map_err(|error| error.at(level));
             let helper = match helper {
                 Ok(helper) => helper,
                 Err(error) => {
@@ -203,8 +241,13 @@ impl Cursors {
     ///
     /// [`Error::NotPermitted`] also where the pids of a helper cannot be chosen.
     pub fn pid_max(&self) -> Result<i32, Error> {
-        let mut helper = Helper::enter(&self.reach()?, false)?;
-        helper.read(Setting::PidMax).map_err(|error| Error::io(Step::PidMax, error))
+        let read = |helper: &mut Helper| {
+            helper.read(Setting::PidMax).map_err(|error| Error::io(Step::PidMax, error))
+        };
+        if let Some(helper) = self.kept.borrow_mut().as_mut() {
+            return read(helper);
+        }
+        read(&mut Helper::enter(&self.reach()?, false)?)
     }
 
     /// Sets the `pid_max` of the namespace, by a helper. Before v6.14 there is one for all.
@@ -213,11 +256,18 @@ impl Cursors {
     ///
     /// `EINVAL` if it is out of range: 301 is the least.
     pub fn set_pid_max(&self, pid_max: i32) -> Result<(), Error> {
-        let reach = self.reach()?;
-        let mut helper = Helper::enter(&reach, true)?;
-        let spent = self.note_spent(&helper)?;
-        let result = helper.write(Setting::PidMax, pid_max);
-        self.put_back(&reach, vec![helper], spent.as_deref())?;
+        let kept = self.kept.borrow_mut().as_mut().map(|helper| helper.write(Setting::PidMax, pid_max));
+        let result = match kept {
+            Some(result) => result,
+            None => {
+                let reach = self.reach()?;
+                let mut helper = Helper::enter(&reach, self.may_spend)?;
+                let spent = self.note_spent(&helper)?;
+                let result = helper.write(Setting::PidMax, pid_max);
+                self.put_back(&reach, vec![helper], spent.as_deref())?;
+                result
+            }
+        };
         result.map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Error::NotPermitted { level: None },
             _ => Error::io(Step::PidMax, error),
@@ -275,7 +325,7 @@ impl Cursors {
         for (level, last_pid) in last_pids.iter().enumerate().take(reach.len()) {
             let helper = match helpers.next() {
                 Some(helper) => Ok(helper),
-                None => Helper::enter(&reach[level..], true),
+                None => Helper::enter(&reach[level..], self.may_spend),
             };
             let result = helper.and_then(|mut helper| {
                 if level >= wanted {
@@ -354,6 +404,10 @@ impl Cursors {
         }
         Error::AbovePidMax { level: None, number: None, pid_max: None }
     }
+}
+
+fn vector(last_pids: Vec<i32>) -> Result<LastPids, Error> {
+    LastPids::new(last_pids).map_err(|error| Error::io(Step::LastPid, io::Error::other(error)))
 }
 
 /// Sees whether a helper could set this last pid, and returns what it is now.

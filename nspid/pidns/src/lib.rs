@@ -30,10 +30,12 @@ mod helper;
 mod namespace;
 mod sys;
 pub mod task;
+mod user;
 mod vector;
 
 pub use cursors::{Cursors, How, ALL_LEVELS};
 pub use error::{Error, Step};
 pub use namespace::PidNamespace;
-pub use sys::{fork_with_pids, Forked};
+pub use sys::{fork_with_owner, fork_with_pids, Forked};
+pub use user::UserNamespace;
 pub use vector::{next_pid, LastPids, ParseVectorError, MAX_LEVELS, MAX_PID};

@@ -15,6 +15,15 @@ use crate::{
 };
 
 /// An open pid namespace.
+///
+/// ```
+/// use pidns::PidNamespace;
+///
+/// for (level, ns) in PidNamespace::own()?.chain()?.iter().enumerate() {
+///     println!("level {level}: pid:[{}]", ns.inode()?);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PidNamespace(OwnedFd);
 
@@ -110,16 +119,6 @@ impl PidNamespace {
             chain.push(parent);
         }
         Ok(chain)
-    }
-
-    /// The user, as the caller sees it, who made the user namespace that owns this one.
-    ///
-    /// # Errors
-    ///
-    /// `EPERM` if that user namespace is out of the caller's sight.
-    pub fn owner_uid(&self) -> io::Result<u32> {
-        let user_ns = sys::related_ns(self.as_fd(), sys::NS_GET_USERNS)?;
-        sys::owner_uid(user_ns.as_fd())
     }
 
     /// What the task with `pid` in this namespace is called in the caller's own.

@@ -188,12 +188,29 @@ struct CloneArgs {
 /// Those of `clone3(2)`, such as `EEXIST` for a pid that is taken, and `EBUSY` if this process has
 /// threads: the child would have one of them, and all the locks that the others hold.
 pub fn fork_with_pids(new_ns: bool, pids: &[i32]) -> io::Result<Forked> {
-    let mut threads = fs::read_dir("/proc/self/task")?;
-    if threads.nth(1).is_some() {
-        return Err(io::Error::from_raw_os_error(libc::EBUSY));
-    }
+    check_single_thread()?;
     // SAFETY: There is no other thread that could hold a lock.
     unsafe { clone(if new_ns { libc::CLONE_NEWPID } else { 0 }, libc::SIGCHLD, pids) }
+}
+
+/// Forks. The child is the init of a new pid namespace that is owned by a new user namespace, whose
+/// maps are empty.
+///
+/// # Errors
+///
+/// Those of `clone(2)`, and `EBUSY` if this process has threads.
+pub fn fork_with_owner() -> io::Result<Forked> {
+    check_single_thread()?;
+    // SAFETY: There is no other thread that could hold a lock.
+    unsafe { clone(libc::CLONE_NEWPID | libc::CLONE_NEWUSER, libc::SIGCHLD, &[]) }
+}
+
+fn check_single_thread() -> io::Result<()> {
+    let mut threads = fs::read_dir("/proc/self/task")?;
+    match threads.nth(1) {
+        Some(_) => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+        None => Ok(()),
+    }
 }
 
 /// A fork, by `clone3()` if `pids` has any, and by `clone()`, which every kernel and every seccomp
