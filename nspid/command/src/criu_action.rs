@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
 //! `criu-action`: CRIU's action script.
 //!
@@ -7,16 +7,20 @@
 //! `post-restore` all its tasks exist and none runs yet.
 
 use std::{
-    env, fs, io,
+    env, fmt, fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use pidns::{task::Task, Cursors, How, LastPids, PidNamespace, MAX_PID};
-use rustix::system::uname;
+use pidns::{task::Task, Cursors, LastPids, PidNamespace, MAX_PID};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Failure, OrFail};
+use crate::{
+    failure::{Failure, OrFail},
+    output,
+    restore::has_pid_max_per_namespace,
+    target::Way,
+};
 
 /// The file beside CRIU's images.
 const FILE: &str = "nspid.json";
@@ -47,9 +51,16 @@ impl Kept {
     }
 }
 
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "last pid {}", self.last_pid)?;
+        self.pid_max.map_or(Ok(()), |pid_max| write!(f, " and pid_max {pid_max}"))
+    }
+}
+
 /// Does what CRIU started it for. A failure that is not `fatal` is a warning in CRIU's log.
-pub fn criu_action(how: How, fatal: bool) -> Result<ExitCode, Failure> {
-    match act(how) {
+pub fn criu_action(way: Way, fatal: bool) -> Result<ExitCode, Failure> {
+    match act(way) {
         Err(failure) if !fatal => {
             eprintln!("nspid: warning: {failure}");
             Ok(ExitCode::SUCCESS)
@@ -58,11 +69,11 @@ pub fn criu_action(how: How, fatal: bool) -> Result<ExitCode, Failure> {
     }
 }
 
-fn act(how: How) -> Result<(), Failure> {
+fn act(way: Way) -> Result<(), Failure> {
     let action = variable("CRTOOLS_SCRIPT_ACTION")?;
     match action.as_str() {
-        "post-dump" => keep(&Container::from_environment()?, how),
-        "post-restore" => set(&Container::from_environment()?, how),
+        "post-dump" => keep(&Container::from_environment()?, way),
+        "post-restore" => set(&Container::from_environment()?, way),
         _ => Ok(()),
     }
 }
@@ -126,7 +137,7 @@ fn names_external_ns(images: &Path) -> io::Result<bool> {
 }
 
 /// At dump.
-fn keep(container: &Container, how: How) -> Result<(), Failure> {
+fn keep(container: &Container, way: Way) -> Result<(), Failure> {
     let file = container.file();
     let about = || file.display().to_string();
     // It could be that of an earlier dump.
@@ -136,40 +147,39 @@ fn keep(container: &Container, how: How) -> Result<(), Failure> {
     }
     let Some(ns) = container.namespace()? else { return Ok(()) };
 
-    let cursors = Cursors::open(ns, how)?;
-    let pid_max = has_pid_max_of_its_own().then(|| cursors.pid_max()).transpose();
-    let last_pid = cursors.get(1)?.as_slice()[0];
-    let pid_max = pid_max?;
+    let cursors = way.open(ns)?;
+    let pid_max = has_pid_max_per_namespace().then(|| cursors.pid_max()).transpose()?;
+    let last_pid = cursors.get(1)?.as_slice().first().copied().unwrap_or_default();
+    // Above a lowered pid_max is the same as at it: the next pid starts over.
+    let last_pid = last_pid.min(pid_max.unwrap_or(MAX_PID));
     let kept = Kept { format: FORMAT, last_pid, pid_max };
 
     let text = serde_json::to_string(&kept).map_err(io::Error::from).or_fail(about)?;
     fs::write(&file, text + "\n").or_fail(about).inspect_err(|_| drop(fs::remove_file(&file)))?;
-    println!("nspid: kept in {FILE}: {kept:?}");
-    Ok(())
+    output::print(&format!("nspid: kept {kept} in {FILE}\n"))
 }
 
 /// At restore.
-fn set(container: &Container, how: How) -> Result<(), Failure> {
+fn set(container: &Container, way: Way) -> Result<(), Failure> {
     let file = container.file();
+    let about = || file.display().to_string();
     let text = match fs::read_to_string(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        text => text.or_fail(|| file.display().to_string())?,
+        text => text.or_fail(about)?,
     };
-    let kept = Kept::parse(&text)
-        .map_err(|error| Failure::other(format!("{}: {error}", file.display())))?;
+    let kept = Kept::parse(&text).map_err(io::Error::other).or_fail(about)?;
     let Some(ns) = container.namespace()? else { return Ok(()) };
 
-    let cursors = Cursors::open(ns, how)?;
+    let cursors = way.open(ns)?;
     let pid_max = match kept.pid_max {
-        Some(pid_max) if has_pid_max_of_its_own() => set_pid_max(&cursors, pid_max),
+        Some(pid_max) if has_pid_max_per_namespace() => set_pid_max(&cursors, pid_max),
         _ => Ok(()),
     };
-    // After that, since a helper takes a pid.
-    let last_pids = LastPids::new(vec![kept.last_pid]).map_err(|error| Failure::other(error.to_string()))?;
+    // After that, since a helper can take a pid.
+    let last_pids = LastPids::new(vec![kept.last_pid]).map_err(io::Error::other).or_fail(about)?;
     cursors.set(&last_pids)?;
     pid_max?;
-    println!("nspid: set from {FILE}: {kept:?}");
-    Ok(())
+    output::print(&format!("nspid: set {kept} from {FILE}\n"))
 }
 
 fn set_pid_max(cursors: &Cursors, pid_max: i32) -> Result<(), Failure> {
@@ -179,9 +189,49 @@ fn set_pid_max(cursors: &Cursors, pid_max: i32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From v6.14 on. Before that, there is one for all namespaces, which is the host's.
-fn has_pid_max_of_its_own() -> bool {
-    let release = uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(6), Some(14))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_keep_writes_is_read() {
+        for kept in [
+            Kept { format: FORMAT, last_pid: 0, pid_max: None },
+            Kept { format: FORMAT, last_pid: MAX_PID, pid_max: Some(400) },
+        ] {
+            let text = serde_json::to_string(&kept).unwrap();
+            assert_eq!(Kept::parse(&text), Ok(kept));
+        }
+        for text in [
+            "",
+            "{}",
+            r#"{"format":2,"last_pid":20}"#,
+            r#"{"format":1,"last_pid":-1}"#,
+            r#"{"format":1,"last_pid":4194305}"#,
+            r#"{"format":1,"last_pid":20,"pid":3}"#,
+            r#"{"format":1,"last_pid":20"#,
+        ] {
+            assert!(Kept::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_image_of_an_external_namespace_names_it() {
+        let images = env::temp_dir().join(format!("nspid-{}", std::process::id()));
+        fs::create_dir(&images).unwrap();
+        let names = |entry: &[u8]| {
+            let mut image = vec![0; 8];
+            image.extend(u32::try_from(entry.len()).unwrap().to_le_bytes());
+            image.extend(entry);
+            fs::write(images.join("pidns-9.img"), image).unwrap();
+            names_external_ns(&images).unwrap()
+        };
+
+        assert!(names(b"\x0a\x05outer"));
+        assert!(!names(b"\x10\x14")); // last_pid alone
+        assert!(!names(b""));
+        fs::remove_file(images.join("pidns-9.img")).unwrap();
+        assert!(!names_external_ns(&images).unwrap());
+        fs::remove_dir(images).unwrap();
+    }
 }

@@ -79,14 +79,3 @@ impl<T, E: Into<io::Error>> OrFail<T> for Result<T, E> {
         })
     }
 }
-
-impl From<pidns::Error> for Failure {
-    fn from(error: pidns::Error) -> Self {
-        let kind = match &error {
-            pidns::Error::NoIoctl => Kind::NoIoctl,
-            pidns::Error::NotPermitted { .. } => Kind::NotPermitted,
-            _ => Kind::Other,
-        };
-        Self::new(kind, error.to_string())
-    }
-}
