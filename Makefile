@@ -1,25 +1,24 @@
-# What a person types. Each line is one script in scripts/, which says what it
-# does. KDIR=/path/to/linux uses a kernel tree of your own as the base.
+# What a person types. KDIR=/path/to/linux uses a kernel tree of your own as the base;
+# CONTRIBUTING.md has all variables.
 
-SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
 export KDIR KERNEL
 
-.PHONY: help demo test check test-debug bench bench-time bench-record export clean
+.PHONY: help demo test test-debug check bench bench-time bench-record export clean
 
 help:
-	@echo 'make demo    install, build, boot: dump, kill and restore nested containers'
-	@echo 'make test    run all tests'
-	@echo 'make check   all that a maintainer or a build robot would check; hours'
-	@echo 'make test-debug'
-	@echo '             try to break it: debug kernels, faults, random calls, races; hours'
-	@echo 'make bench   count the instructions of each way to choose pids, 12 minutes'
-	@echo 'make bench-time'
-	@echo '             the same in nanoseconds, under KVM or on the running kernel'
-	@echo 'make bench-record'
-	@echo '             put bench/instructions.csv into README.md and the plot'
+	@echo 'make demo          install, build, boot: dump, kill and restore nested containers'
+	@echo 'make test          run all tests'
+	@echo 'make test-debug    try to break it: debug kernels, faults, random calls, races; hours'
+	@echo 'make check         all that a maintainer or a build robot would check; hours, less with -j2'
+	@echo 'make check-quick   what CI runs of that'
+	@echo 'make check-NAME    one check; make check-list prints the names'
+	@echo 'make bench         count the instructions of each way to choose pids, 12 minutes'
+	@echo 'make bench-time    the same in nanoseconds, under KVM or on the running kernel'
+	@echo 'make bench-record  put bench/instructions.csv into the tables and the plot'
 	@echo 'make export FROM=TREE SINCE=REV'
-	@echo '             write patches/ and kernel-tree-overlay/ from a kernel branch'
-	@echo 'make clean   delete what was downloaded and built'
+	@echo '                   write patches/ and kernel-tree-overlay/ from a kernel branch'
+	@echo 'make clean         delete what was downloaded and built'
 
 demo:
 	@scripts/demo
@@ -27,11 +26,13 @@ demo:
 test:
 	@scripts/test
 
-check:
-	@check/run
-
 test-debug:
 	@stress/run
+
+check:
+	@$(MAKE) -C check all
+check-%:
+	@$(MAKE) -C check $*
 
 bench:
 	@bench/run instructions

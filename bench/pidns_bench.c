@@ -1,42 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What it costs to choose the pids of new tasks in nested pid namespaces, by
- * each way that there is. Prints CSV; the columns are named in main().
+ * The cost of choosing the pids of new tasks in nested pid namespaces, and of
+ * moving the cursor of one namespace from outside. Prints CSV; main() names the
+ * columns.
  *
  * The ways to make a task:
- *   clone    pids as they come: the floor
+ *   clone    the kernel chooses the pids: the floor
  *   vector   PIDNS_REQ_SET_LAST_PID_VEC, then clone
  *   set_tid  clone3() with set_tid
- *   helpers  a task in each namespace writes its ns_last_pid when asked to over
- *            a socket, then clone
+ *   helpers  a task in each namespace writes its ns_last_pid when the program
+ *            asks it over a socket, then clone
+ *
+ * The ways to move one cursor from outside:
+ *   SET      PIDNS_REQ_SET_LAST_PID_VEC with one number
+ *   setns    the program calls setns() and forks a task that writes ns_last_pid
+ *   nsenter  a child of the program does that, as nsenter(1) is one
  *
  * Each chain of namespaces has one init per level, which is also the helper
- * there. Tasks are made by this program, outside of all of them, in the
- * innermost one. Levels are numbered from the inside outwards, as in the vector.
- * The pids of every task are compared with what was asked for.
+ * there. This program is outside of all of them and makes tasks in the innermost
+ * one. Level 0 is the innermost, as in the vector. The program compares the pids
+ * of every task with the pids that it wanted.
  */
-#define _GNU_SOURCE
-#include <err.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-#include <linux/membarrier.h>
-#include <linux/nsfs.h>
-#include <linux/sched.h>
+#include "../stress/tasks.h"
 
-#define MAX_LEVELS 32
+#include <time.h>
+#include <linux/membarrier.h>
+
+#define MAX_LEVELS MAX_NESTED
 #define SAMPLES 101	/* odd, for the median */
 #define NODE 64		/* pids in a node of the idr */
 #define TREE_TASKS 1000
@@ -46,19 +36,20 @@
 static const int depths[] = { 1, 2, 3, 4, 8, 16, 32 };
 static const int run_lengths[] = { 1, 10, 100 };
 
-#define ARRAY_SIZE(a) ((int)(sizeof(a) / sizeof((a)[0])))
-
 enum way { CLONE, VECTOR, SET_TID, HELPERS, WAYS };
 static const char *const way_name[] = { "clone", "vector", "set_tid", "helpers" };
 static int available[WAYS];
 
-/* Columns that are the same in all rows. */
+enum outside { SET, SETNS, NSENTER, OUTSIDES };
+static const char *const outside_name[] = { "SET", "setns", "nsenter" };
+
+/* Columns with the same value in all rows. */
 static const char *run_name, *unit;
 static int count_instructions;
 
 /*
  * Under "qemu -icount shift=0" the time stamp counter counts instructions. On
- * real hardware it counts at a rate that says nothing: there the clock is read.
+ * real hardware its rate differs from the processor's, so read the clock.
  */
 static inline uint64_t now(void)
 {
@@ -75,11 +66,10 @@ static inline uint64_t now(void)
 struct chain {
 	int levels;
 	int ns;				/* file of the innermost namespace */
-	pid_t outermost;		/* its init; with it the whole chain dies */
-	int helper[MAX_LEVELS];		/* socket to the init of each level */
+	struct task init[MAX_LEVELS];
 };
 
-/* Write the digits of @pid so that they end at @end, two at a time. */
+/* Writes the digits of @pid before @end, two at a time. */
 static char *format_pid(char *end, unsigned int pid)
 {
 	static const char two_digits[] =
@@ -98,8 +88,8 @@ static char *format_pid(char *end, unsigned int pid)
 	return end;
 }
 
-/* Write the vector of what comes before @pids to the end of @buf. */
-static char *format_vector(char *end, const int *pids, int levels)
+/* Writes before @end the vector that makes @pids the next ones. */
+static char *format_vector(char *end, const pid_t *pids, int levels)
 {
 	for (int i = levels - 1; i >= 0; i--) {
 		end = format_pid(end, pids[i] - 1);
@@ -109,65 +99,39 @@ static char *format_vector(char *end, const int *pids, int levels)
 	return end;
 }
 
-/* What a helper does about a pid that is wanted next, as CRIU does it. */
-static int write_ns_last_pid(int pid)
+/* CRIU does the same for each pid. */
+static long run_write_last_pid(void *next_pid)
 {
 	char buf[16];
-	int fd, len, ret = 0;
+	int fd, len;
+	long ret;
 
-	fd = open("/proc/sys/kernel/ns_last_pid", O_RDWR | O_CLOEXEC);
+	fd = or_errno(open("/proc/sys/kernel/ns_last_pid", O_RDWR | O_CLOEXEC));
 	if (fd < 0)
-		return errno;
-	len = snprintf(buf, sizeof(buf), "%d", pid - 1);
-	if (write(fd, buf, len) != len)
-		ret = errno;
+		return fd;
+	len = snprintf(buf, sizeof(buf), "%d", *(pid_t *)next_pid - 1);
+	ret = or_errno(write(fd, buf, len));
 	close(fd);
-	return ret;
-}
-
-/* Be a helper: answer each request with 0 or an error. */
-static void serve(int sock)
-{
-	int msg;
-	while (read(sock, &msg, sizeof(msg)) == sizeof(msg)) {
-		msg = write_ns_last_pid(msg);
-		if (write(sock, &msg, sizeof(msg)) != sizeof(msg))
-			break;
-	}
-	_exit(0);
+	return ret < 0 ? ret : 0;
 }
 
 /* One level after another, as OpenVZ's CRIU does it. */
-static int ask_helpers(const struct chain *c, const int *pids)
+static long ask_helpers(const struct chain *c, const pid_t *pids)
 {
-	int msg;
+	pid_t pid;
+	long ret;
 
 	for (int i = 0; i < c->levels; i++) {
-		if (write(c->helper[i], &pids[i], sizeof(*pids)) != sizeof(*pids) ||
-		    read(c->helper[i], &msg, sizeof(msg)) != sizeof(msg))
-			errx(1, "a helper is gone");
-		if (msg) {
-			errno = msg;
-			return -1;
-		}
+		pid = pids[i];
+		ret = call(&c->init[i], run_write_last_pid, &pid, sizeof(pid));
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
 
-static pid_t clone_task(unsigned long flags, const int *set_tid, int levels)
-{
-	struct clone_args args = {
-		.flags = flags,
-		.exit_signal = SIGCHLD,
-		.set_tid = (uintptr_t)set_tid,
-		.set_tid_size = levels,
-	};
-
-	return syscall(SYS_clone3, &args, sizeof(args));
-}
-
-/* Prepare @pids, if there are any, so that they are the next, by @way. */
-static int prepare(const struct chain *c, enum way way, const int *pids)
+/* Makes @pids the next ones by @way, for a clone() that does not choose them. */
+static long prepare(const struct chain *c, enum way way, const pid_t *pids)
 {
 	struct pidns_ioc_req set = { .req = PIDNS_REQ_SET_LAST_PID_VEC };
 	char buf[MAX_LEVELS * 8], *text;
@@ -177,7 +141,7 @@ static int prepare(const struct chain *c, enum way way, const int *pids)
 		text = format_vector(buf + sizeof(buf), pids, c->levels);
 		set.data = (uintptr_t)text;
 		set.data_size = buf + sizeof(buf) - text;
-		return ioctl(c->ns, NS_SPECIFIC_IOC, &set);
+		return or_errno(ioctl(c->ns, NS_SPECIFIC_IOC, &set));
 	case HELPERS:
 		return ask_helpers(c, pids);
 	default:
@@ -185,7 +149,7 @@ static int prepare(const struct chain *c, enum way way, const int *pids)
 	}
 }
 
-/* The last of so many tasks says that all have started. */
+/* The last of the expected tasks writes to the pipe. */
 static struct { int expected, started, pipe[2]; } *roll;
 
 static void call_roll(int tasks)
@@ -202,10 +166,11 @@ static void wait_for_all(void)
 		err(1, "pipe");
 }
 
-/* The task waits for its end. Returns its pid here, or -1. */
-static pid_t make_task(enum way way, const int *pids, int levels)
+/* The task waits for SIGKILL. Returns its pid here, or an error. */
+static pid_t make_task(enum way way, const pid_t *pids, int levels)
 {
-	pid_t pid = way == SET_TID ? clone_task(0, pids, levels) : clone_task(0, NULL, 0);
+	pid_t pid = way == SET_TID ? clone_task(0, NULL, pids, levels)
+				   : clone_task(0, NULL, NULL, 0);
 
 	if (pid != 0)
 		return pid;
@@ -216,89 +181,33 @@ static pid_t make_task(enum way way, const int *pids, int levels)
 		pause();
 }
 
-/* Children are made in that namespace from now on. */
+/* The next children of the program are in this namespace. */
 static void enter(int ns)
 {
-	if (setns(ns, CLONE_NEWPID))
-		err(1, "setns");
-}
-
-/* The pid of the caller in the namespace that /proc was mounted in. */
-static int pid_in_proc(void)
-{
-	char text[16] = "";
-
-	return readlink("/proc/self", text, sizeof(text) - 1) < 0 ? -1 : atoi(text);
-}
-
-/* Be the init of level @i, make those below it, and serve. */
-static void be_init(int i, int sock[][2])
-{
-	pid_t pid = 1;
-
-	while (i > 0 && (pid = clone_task(CLONE_NEWPID, NULL, 0)) == 0)
-		i--;
-	if (pid < 0)
-		_exit(1);
-
-	/* With a socket left open elsewhere, nobody would see an init's end. */
-	for (int j = 0; j < MAX_LEVELS; j++)
-		if (sock[j][0] >= 0) {
-			close(sock[j][0]);
-			if (j != i)
-				close(sock[j][1]);
-		}
-
-	if (i == 0) {
-		pid = pid_in_proc();
-		if (write(sock[0][1], &pid, sizeof(pid)) != sizeof(pid))
-			_exit(1);
-	}
-	serve(sock[i][1]);
-}
-
-static int open_ns(pid_t pid)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		err(1, "%s", path);
-	return fd;
+	must("enter a pid namespace", or_errno(setns(ns, CLONE_NEWPID)));
 }
 
 static void make_chain(struct chain *c, int levels)
 {
-	int sock[MAX_LEVELS][2];
-	pid_t innermost;
-
-	memset(sock, -1, sizeof(sock));
 	c->levels = levels;
+	for (int i = levels - 1; i >= 0; i--)
+		c->init[i] = spawn(i == levels - 1 ? NULL : &c->init[i + 1], CLONE_NEWPID);
+	c->ns = open_ns(&c->init[0], "pid");
+	/*
+	 * From here on a file of the program costs what it costs a program that
+	 * shares its files with nobody.
+	 */
+	must("unshare the files", or_errno(unshare(CLONE_FILES)));
 	for (int i = 0; i < levels; i++) {
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock[i]))
-			err(1, "socketpair");
-		c->helper[i] = sock[i][0];
+		close(c->init[i].peer);
+		close(c->init[i].pidfd);
 	}
-
-	c->outermost = clone_task(CLONE_NEWPID, NULL, 0);
-	if (c->outermost < 0)
-		err(1, "clone3(CLONE_NEWPID)");
-	if (c->outermost == 0)
-		be_init(levels - 1, sock);
-	for (int i = 0; i < levels; i++)
-		close(sock[i][1]);
-
-	if (read(c->helper[0], &innermost, sizeof(innermost)) != sizeof(innermost))
-		errx(1, "pid namespaces cannot be nested %d deep here", levels);
-	c->ns = open_ns(innermost);
 	enter(c->ns);
 }
 
 /*
- * What has ended is freed after a grace period of RCU, and a thousand tasks are
- * freed bit by bit: not while we measure.
+ * The kernel frees tasks after a grace period of RCU, and a thousand tasks in
+ * several. Wait, so that it does not do so during a measurement.
  */
 static void settle(int grace_periods)
 {
@@ -308,52 +217,36 @@ static void settle(int grace_periods)
 
 static void end_chain(struct chain *c)
 {
-	int own = open_ns(getpid());
+	int own = open_ns(NULL, "pid");
 
-	kill(c->outermost, SIGKILL);
+	must("kill a task", or_errno(kill(c->init[c->levels - 1].pid, SIGKILL)));
 	while (wait(NULL) > 0)
 		;
 	for (int i = 0; i < c->levels; i++)
-		close(c->helper[i]);
+		close(c->init[i].sock);
 	close(c->ns);
 	enter(own);
 	close(own);
 }
 
-/*
- * The pids of a task, which procfs gives from the outermost inwards and starts
- * with the one here. No @pids: any will do, if there are enough of them.
- */
-static void check_pids(const struct chain *c, pid_t pid, const int *pids)
+static void check_pids(const struct chain *c, pid_t pid, const pid_t *pids)
 {
-	char path[64], line[512], *text;
-	FILE *status;
-	int nr;
+	pid_t outermost_first[MAX_NESTED];
+	char path[64];
+	int levels;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	status = fopen(path, "re");
-	if (!status)
-		err(1, "%s", path);
-	do {
-		if (!fgets(line, sizeof(line), status))
-			errx(1, "%s: no NSpid", path);
-	} while (strncmp(line, "NSpid:", 6));
-	fclose(status);
-
-	text = strchr(line + 7, '\t');
-	for (int i = c->levels - 1; i >= 0; i--) {
-		if (!text)
-			errx(1, "%s: too few levels", path);
-		nr = strtol(text, &text, 10);
-		if (pids && nr != pids[i])
-			errx(1, "level %d: pid %d, should be %d", i, nr, pids[i]);
-	}
-	if (*text != '\n')
-		errx(1, "%s: too many levels", path);
+	levels = read_nspid(path, outermost_first);
+	if (levels != c->levels)
+		errx(1, "%s: %d levels, should be %d", path, levels, c->levels);
+	for (int i = 0; i < levels; i++)
+		if (outermost_first[levels - 1 - i] != pids[i])
+			errx(1, "level %d: pid %d, should be %d", i,
+			     outermost_first[levels - 1 - i], pids[i]);
 }
 
-/* A pid of four digits at each level, the first of a node. */
-static void base_pids(int *pids, int levels, int add)
+/* A pid of four digits at each level, the first of a node of the idr. */
+static void base_pids(pid_t *pids, int levels, int add)
 {
 	for (int i = 0; i < levels; i++)
 		pids[i] = 1024 + NODE * i + add;
@@ -366,11 +259,11 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void report(const char *job, const char *way, int levels, uint64_t *samples,
-		   int nr)
+static void report(const char *job, const char *way, int levels, const char *what,
+		   uint64_t *samples, int nr)
 {
 	qsort(samples, nr, sizeof(*samples), compare);
-	printf("%s,%s,%s,%d,%s,%d,%llu\n", run_name, job, way, levels, unit, nr,
+	printf("%s,%s,%s,%d,%s,%d,%llu\n", run_name, job, way, levels, what, nr,
 	       (unsigned long long)samples[nr / 2]);
 }
 
@@ -385,15 +278,15 @@ static void measure_ioctls(const struct chain *c)
 	};
 	struct pidns_ioc_req set = { .req = PIDNS_REQ_SET_LAST_PID_VEC };
 	uint64_t samples[SAMPLES], start;
-	int pids[MAX_LEVELS];
+	pid_t pids[MAX_LEVELS];
 
 	for (int s = 0; s < SAMPLES; s++) {
 		start = now();
 		if (ioctl(c->ns, NS_GET_NSTYPE) != CLONE_NEWPID)
-			err(1, "NS_GET_NSTYPE");
+			errx(1, "NS_GET_NSTYPE");
 		samples[s] = now() - start;
 	}
-	report("ioctl", "NS_GET_NSTYPE", c->levels, samples, SAMPLES);
+	report("ioctl", "NS_GET_NSTYPE", c->levels, unit, samples, SAMPLES);
 
 	if (!available[VECTOR])
 		return;
@@ -408,7 +301,7 @@ static void measure_ioctls(const struct chain *c)
 			err(1, "PIDNS_REQ_SET_LAST_PID_VEC");
 		samples[s] = now() - start;
 	}
-	report("ioctl", "SET", c->levels, samples, SAMPLES);
+	report("ioctl", "SET", c->levels, unit, samples, SAMPLES);
 
 	for (int s = 0; s < SAMPLES; s++) {
 		start = now();
@@ -418,10 +311,91 @@ static void measure_ioctls(const struct chain *c)
 		if (memcmp(read_back, text, set.data_size))
 			errx(1, "GET is not what was SET");
 	}
-	report("ioctl", "GET", c->levels, samples, SAMPLES);
+	report("ioctl", "GET", c->levels, unit, samples, SAMPLES);
 }
 
-/* The available ways, in an order that is another one each time. */
+/* Without the ioctl: a task inside writes the cursor. */
+static void fork_and_write(const struct chain *c, pid_t next)
+{
+	pid_t pid;
+	int status;
+
+	enter(c->ns);
+	pid = must("clone", clone_task(0, NULL, NULL, 0));
+	if (!pid)
+		_exit(run_write_last_pid(&next) ? 1 : 0);
+	if (waitpid(pid, &status, 0) != pid || status)
+		errx(1, "a task inside cannot write ns_last_pid");
+}
+
+static void move_cursor(const struct chain *c, enum outside way, int own, pid_t next)
+{
+	char vec[16], *text;
+	struct pidns_ioc_req set = { .req = PIDNS_REQ_SET_LAST_PID_VEC };
+	int status;
+	pid_t pid;
+
+	switch (way) {
+	case SET:
+		text = format_vector(vec + sizeof(vec), &next, 1);
+		set.data = (uintptr_t)text;
+		set.data_size = vec + sizeof(vec) - text;
+		must("set", or_errno(ioctl(c->ns, NS_SPECIFIC_IOC, &set)));
+		break;
+	case SETNS:
+		fork_and_write(c, next);
+		enter(own);
+		break;
+	default:
+		pid = must("clone", clone_task(0, NULL, NULL, 0));
+		if (!pid) {
+			fork_and_write(c, next);
+			_exit(0);
+		}
+		if (waitpid(pid, &status, 0) != pid || status)
+			errx(1, "a child cannot write ns_last_pid");
+	}
+}
+
+/*
+ * Moves the cursor of the innermost namespace alone. A pid that this takes there
+ * is also taken in its parent, where nothing else forks: compare its cursor.
+ */
+static void measure_outside(const struct chain *c)
+{
+	static uint64_t costs[OUTSIDES][SAMPLES], taken[OUTSIDES][SAMPLES];
+	const struct task *parent = c->levels > 1 ? &c->init[1] : NULL;
+	int own = open_ns(NULL, "pid");
+	pid_t before, next;
+	uint64_t start;
+
+	enter(own);
+	for (int s = 0; s < SAMPLES; s++) {
+		for (enum outside way = available[VECTOR] ? SET : SETNS; way < OUTSIDES; way++) {
+			next = 1024 + OUTSIDES * s + way;
+			before = read_sysctl(parent, "ns_last_pid");
+			settle(1);
+
+			start = now();
+			move_cursor(c, way, own, next);
+			costs[way][s] = now() - start;
+
+			taken[way][s] = read_sysctl(parent, "ns_last_pid") - before;
+			if (read_sysctl(&c->init[0], "ns_last_pid") != next - 1)
+				errx(1, "%s has not moved the cursor", outside_name[way]);
+		}
+	}
+	for (enum outside way = available[VECTOR] ? SET : SETNS; way < OUTSIDES; way++) {
+		report("outside", outside_name[way], c->levels, unit, costs[way], SAMPLES);
+		if (parent)
+			report("pids taken", outside_name[way], c->levels, "pids",
+			       taken[way], SAMPLES);
+	}
+	enter(c->ns);
+	close(own);
+}
+
+/* The available ways in random order. */
 static int shuffle(enum way *ways)
 {
 	int nr = 0;
@@ -437,11 +411,11 @@ static int shuffle(enum way *ways)
 	return nr;
 }
 
-/* Makes tasks by all ways in turn, so that what else goes on meets them alike. */
+/* Makes tasks by all ways in turn, so that disturbances meet all ways alike. */
 static void measure_tasks(const struct chain *c)
 {
 	static uint64_t samples[WAYS][SAMPLES];
-	int first[MAX_LEVELS], pids[MAX_LEVELS];
+	pid_t first[MAX_LEVELS], pids[MAX_LEVELS];
 	enum way ways[WAYS], way;
 	uint64_t start;
 	pid_t pid;
@@ -452,38 +426,35 @@ static void measure_tasks(const struct chain *c)
 		nr = shuffle(ways);
 		for (int w = 0; w < nr; w++) {
 			way = ways[w];
-			/* Never right by accident, but for the floor. */
+			/* Only the floor gets the pids that come next anyway. */
 			base_pids(pids, c->levels,
 				  way == CLONE ? 1 : 2 + s % (NODE - 2));
-			if (prepare(c, HELPERS, first))
-				err(1, "a helper");
+			must("ask the helpers", prepare(c, HELPERS, first));
 			settle(1);
 
 			start = now();
-			if (prepare(c, way, pids))
-				err(1, "%s", way_name[way]);
+			must("prepare the pids", prepare(c, way, pids));
 			pid = make_task(way, pids, c->levels);
 			samples[way][s] = now() - start;
 
-			if (pid < 0)
-				err(1, "clone3");
+			must("clone", pid);
 			check_pids(c, pid, pids);
 			kill(pid, SIGKILL);
 			waitpid(pid, NULL, 0);
 		}
 	}
 	for (int w = 0; w < nr; w++)
-		report("task", way_name[ways[w]], c->levels, samples[ways[w]], SAMPLES);
+		report("task", way_name[ways[w]], c->levels, unit, samples[ways[w]], SAMPLES);
 }
 
 /*
- * TREE_TASKS tasks whose pids are consecutive but for a gap after each
- * @run_length, until all have started. A restorer knows where the cursors are, so
- * it prepares once for each run.
+ * Makes TREE_TASKS tasks and waits until all have started. Their pids have a gap
+ * after each @run_length. A restorer knows the cursors, so it prepares once for
+ * each run.
  */
 static uint64_t tree_cost(enum way way, int run_length)
 {
-	static int pids[TREE_TASKS][TREE_LEVELS];
+	static pid_t pids[TREE_TASKS][TREE_LEVELS];
 	static pid_t tasks[TREE_TASKS];
 	struct chain c;
 	uint64_t cost;
@@ -492,18 +463,15 @@ static uint64_t tree_cost(enum way way, int run_length)
 	for (int n = 0; n < TREE_TASKS; n++)
 		for (int i = 0; i < TREE_LEVELS; i++)
 			pids[n][i] = 1000 * (i + 1) + n + (way == CLONE ? 0 : n / run_length);
-	if (prepare(&c, HELPERS, pids[0]))
-		err(1, "a helper");
+	must("ask the helpers", prepare(&c, HELPERS, pids[0]));
 	settle(10);
 
 	call_roll(TREE_TASKS);
 	cost = now();
 	for (int n = 0; n < TREE_TASKS; n++) {
-		if (n % run_length == 0 && prepare(&c, way, pids[n]))
-			err(1, "%s", way_name[way]);
-		tasks[n] = make_task(way, pids[n], TREE_LEVELS);
-		if (tasks[n] < 0)
-			err(1, "clone3");
+		if (n % run_length == 0)
+			must("prepare the pids", prepare(&c, way, pids[n]));
+		tasks[n] = must("clone", make_task(way, pids[n], TREE_LEVELS));
 	}
 	wait_for_all();
 	cost = now() - cost;
@@ -529,29 +497,31 @@ static void measure_trees(int run_length)
 	}
 	snprintf(job, sizeof(job), "tree in runs of %d", run_length);
 	for (int w = 0; w < nr; w++)
-		report(job, way_name[ways[w]], TREE_LEVELS, costs[ways[w]], TREES);
+		report(job, way_name[ways[w]], TREE_LEVELS, unit, costs[ways[w]], TREES);
 }
 
-/* Which ways does this kernel have, and does it let the caller use them? */
+/* Finds the ways that this kernel has, and allows to the caller. */
 static void find_ways(void)
 {
-	int pids[] = { 300 };
+	pid_t pids[] = { 300 };
 	struct chain c;
-	pid_t pid;
+	long pid;
 
 	make_chain(&c, 1);
 	for (enum way way = 0; way < WAYS; way++) {
 		pids[0]++;
-		pid = prepare(&c, way, pids) ? -1 : make_task(way, pids, 1);
+		pid = prepare(&c, way, pids);
+		if (!pid)
+			pid = make_task(way, pids, 1);
 		available[way] = pid > 0;
 		if (pid < 0)
-			warn("%s is not available here", way_name[way]);
+			warnx("%s is not available here: %s", way_name[way], strerror(-pid));
 		else if (way != CLONE)
 			check_pids(&c, pid, pids);
 	}
 	end_chain(&c);
 	if (!available[HELPERS])
-		errx(1, "ns_last_pid, with which each measurement starts, cannot be written");
+		errx(1, "cannot write ns_last_pid, with which each measurement starts");
 }
 
 int main(int argc, char **argv)
@@ -564,34 +534,35 @@ int main(int argc, char **argv)
 	count_instructions = !strcmp(unit, "instructions");
 	run_name = argv[2];
 
-	/* So that a new task runs only when this one waits. */
-	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &priority))
-		err(1, "sched_setscheduler");
-	roll = mmap(NULL, sizeof(*roll), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (roll == MAP_FAILED || pipe(roll->pipe))
-		err(1, "mmap or pipe");
+	/* A new task runs only when this one waits. */
+	must("change the priority",
+	     or_errno(sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &priority)));
+	roll = shared(sizeof(*roll));
+	must("make a pipe", or_errno(pipe(roll->pipe)));
 	find_ways();
 
 	printf("run,job,way,levels,unit,samples,median\n");
-	for (int d = 0; d < ARRAY_SIZE(depths); d++) {
-		int pids[MAX_LEVELS];
+	for (size_t d = 0; d < ARRAY_SIZE(depths); d++) {
+		pid_t pids[MAX_LEVELS];
 		struct chain c;
 
 		make_chain(&c, depths[d]);
 		measure_ioctls(&c);
 
+		measure_outside(&c);
+
 		/*
-		 * A task that stays, so that the memory of the idr does too,
-		 * and no way pays for it.
+		 * A task that stays keeps the memory of the idr, so that no way
+		 * pays for it.
 		 */
 		base_pids(pids, c.levels, 0);
-		if (prepare(&c, HELPERS, pids) || make_task(HELPERS, pids, c.levels) < 0)
-			err(1, "the first task");
+		must("ask the helpers", prepare(&c, HELPERS, pids));
+		must("clone", make_task(HELPERS, pids, c.levels));
 		measure_tasks(&c);
 		end_chain(&c);
 	}
 
-	for (int r = 0; r < ARRAY_SIZE(run_lengths); r++)
+	for (size_t r = 0; r < ARRAY_SIZE(run_lengths); r++)
 		measure_trees(run_lengths[r]);
 	return 0;
 }

@@ -34,8 +34,8 @@ fi
 series=("$patches"/*.patch)
 series=("${series[@]:0:${UPTO:-${#series[@]}}}") # UPTO=8: no more than the first 8
 tree=$cache/tree-$name                  # clone of the base with the series on top
-# The kernel. KIND=debug, kcsan or without-lock is one of stress/, ARCH=arm64 is
-# for another machine than this one.
+# The guest's kernel. KIND names another one: with guest-kernel/KIND.config on top, built
+# by clang; or without-lock, with the change in stress/; or without-ioctl. ARCH=arm64 is for another machine.
 kind=${KIND:-}
 arch=${ARCH:-x86_64}
 build=$cache/build-$name${kind:+-$kind}
@@ -62,15 +62,18 @@ toolchain=(
 	BINDGEN="$bindgen"
 )
 older=()
-[[ ! $series_base =~ ^(6\.|7\.[0-2](-|$)) ]] || older=("$repo/selftests/before-7.3.config")
-configs=("$repo"/selftests/{kernel,"$arch"}.config "${older[@]}")
+[[ ! $series_base =~ ^(6\.|7\.[0-2](-|$)) ]] || older=("$repo/guest-kernel/before-7.3.config")
+configs=("$repo"/guest-kernel/{kernel,"$arch"}.config "${older[@]}")
 [ "$arch" = x86_64 ] || toolchain+=(LLVM=-19)
 case $kind in
-debug | kcsan)
-	configs+=("$repo/stress/$kind.config")
-	toolchain+=(LLVM=-19) # gcc has no KASAN together with Rust
-	;;
+'') ;;
 without-lock) toolchain+=(CFLAGS_pid.o="-include $repo/stress/without-lock.h") ;;
+without-ioctl) configs+=("$repo/guest-kernel/$kind.config") ;;
+*)
+	[ -e "$repo/guest-kernel/$kind.config" ] || die "KIND=$kind: guest-kernel/ has no $kind.config"
+	configs+=("$repo/guest-kernel/$kind.config")
+	toolchain+=(LLVM=-19) # gcc has neither KASAN with Rust nor kCFI
+	;;
 esac
 if [ -d /usr/lib/llvm-19/lib ]; then
 	export LIBCLANG_PATH=/usr/lib/llvm-19/lib

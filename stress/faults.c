@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Lets each place in a request where a fault can be injected fail once: the
- * first, the second, and so on, until a request comes through without. Takes
+ * Injects one fault into each request: at the first place that can fail, at the
+ * second, and so on, until a request ends without a fault. Needs
  * CONFIG_FAULT_INJECTION_USERCOPY, CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC.
- * Documentation/fault-injection/fault-injection.rst has fail-nth.
+ * Documentation/fault-injection/fault-injection.rst explains fail-nth.
  */
-#include "common.h"
+#include "stress.h"
+#include "tasks.h"
 
 #define LEVELS 3
-#define MANY 100	/* more than any request can have */
+#define MANY 100	/* more places than a request has */
 #define START "1000:2000:3000"
 
 static int fail_nth, ns, passed, failed;
 
-/* The faults of all kinds, without a report of each in the kernel's log. */
+/* Faults of all kinds. The kernel must not log each. */
 static void arm(void)
 {
 	static const char *const settings[][2] = {
@@ -30,15 +31,14 @@ static void arm(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
 		snprintf(path, sizeof(path), "/sys/kernel/debug/%s", settings[i][0]);
-		must(write_file(path, settings[i][1]), path);
+		must(path, write_file(path, settings[i][1]));
 	}
-	fail_nth = must(open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC), "open fail-nth");
+	fail_nth = must("open fail-nth", or_errno(open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC)));
 }
 
 /*
- * Returns whether there was a fault since @nth was written. To read and to write
- * the file are themselves system calls that can be hit: if the fault is still
- * to come, it can come here.
+ * Returns whether the kernel injected the fault. If it did not yet, the fault can
+ * hit the accesses to fail-nth here.
  */
 static bool was_injected(void)
 {
@@ -54,7 +54,7 @@ static char *page;
 
 static void expect_cursors(const char *what, int nth, const long *wanted)
 {
-	long pids[MAX_LEVELS];
+	long pids[LEVELS];
 
 	if (get_vec(ns, LEVELS, pids) == LEVELS && !memcmp(pids, wanted, LEVELS * sizeof(*pids))) {
 		passed++;
@@ -65,8 +65,8 @@ static void expect_cursors(const char *what, int nth, const long *wanted)
 }
 
 /*
- * Where the @page is not there yet, to bring it in can fail too, and the kernel
- * gets over some of these faults: what they are is not ours to say.
+ * If the page is @absent, the kernel has to allocate it. It recovers from some of
+ * these faults, so the request may succeed.
  */
 static void try_all(const char *what, const char *vec, uint32_t data_size, size_t size, bool absent)
 {
@@ -90,13 +90,13 @@ static void try_all(const char *what, const char *vec, uint32_t data_size, size_
 			failed++;
 			return;
 		}
-		must(set_vec(ns, START), "set");
+		must("set", set_vec(ns, START));
 		if (vec)
 			strcpy(page, vec);
 		else
 			memset(page, 0xa5, 64);
 		if (absent)
-			must(madvise(page, 4096, MADV_DONTNEED), "drop a page");
+			must("drop a page", or_errno(madvise(page, 4096, MADV_DONTNEED)));
 		req.data = (uintptr_t)page;
 		memcpy(image, &req, sizeof(req));
 		snprintf(text, sizeof(text), "%d", nth);
@@ -115,7 +115,7 @@ static void try_all(const char *what, const char *vec, uint32_t data_size, size_
 		expect_cursors(what, nth, vec && !injected ? after : before);
 	} while (injected);
 	printf("%-40s %d faults injected\n", what, nth - 1);
-	/* One for the struct at least, or this has tested nothing. */
+	/* Reading the struct can fail, so there is one fault at least. */
 	if (nth == 1) {
 		printf("%s: no fault\n", what);
 		failed++;
@@ -139,12 +139,12 @@ int faults(int argc, char **argv)
 	try_all("SET", "11:22:33", 8, sizeof(struct pidns_ioc_req), false);
 	try_all("SET with a NUL", "11:22:33", 9, sizeof(struct pidns_ioc_req), false);
 	try_all("SET, longer struct", "11:22:33", 8, 4096, false);
-	try_all("GET", NULL, MAX_LEN, sizeof(struct pidns_ioc_req), false);
-	try_all("GET, longer struct", NULL, MAX_LEN, 4096, false);
+	try_all("GET", NULL, VEC_SIZE - 1, sizeof(struct pidns_ioc_req), false);
+	try_all("GET, longer struct", NULL, VEC_SIZE - 1, 4096, false);
 	try_all("GET of the length", NULL, 0, sizeof(struct pidns_ioc_req), false);
-	try_all("GET into a page that is not there", NULL, MAX_LEN, sizeof(struct pidns_ioc_req), true);
+	try_all("GET into an absent page", NULL, VEC_SIZE - 1, sizeof(struct pidns_ioc_req), true);
 
-	end(NULL, &init[0]);
+	end_task(NULL, &init[0]);
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed ? 1 : 0;
 }

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes hierarchies of pid namespaces, uses them, and lets them die while their
- * files are still open. Then all objects that the kernel had for them must be
- * gone. Nobody else in the guest has such namespaces: before and after,
- * /proc/slabinfo counts none.
+ * Makes hierarchies of pid namespaces, uses them, and kills them while their files
+ * are open. After that the kernel must have freed every object of them. Nothing
+ * else in the guest nests namespaces: /proc/slabinfo counts none before and after.
  */
-#include "common.h"
+#include "stress.h"
+#include "tasks.h"
 
 #include <poll.h>
 #include <time.h>
 #include <linux/membarrier.h>
-#include <linux/sched.h>
 
 #define LEVELS 3
-#define HELD 4		/* in each worker so many dead ones have open files at a time */
-#define WORKERS 16	/* most of their time they wait for the kernel to tidy up */
-#define SECONDS 120	/* for what the kernel frees later */
+#define HELD 4		/* dead hierarchies with open files, in each worker */
+#define WORKERS 16	/* each mostly waits for the kernel */
+#define SECONDS 120	/* for the kernel to free the last objects */
 
 static const char *const caches[] = {
 	"pid_namespace", "pid_2", "pid_3", "pid_4", "user_namespace",
@@ -26,39 +25,33 @@ struct hierarchy {
 	int pidfd;
 };
 
-/* In each worker: what the inits and the one who makes them share. */
+/* The memory that a worker shares with its inits. */
 static struct {
 	int fd[LEVELS];
 	int ready;
 } *chain;
 
-static long clone_task(unsigned long flags, int *pidfd)
+static pid_t fork_init(unsigned long flags, int *pidfd)
 {
-	struct clone_args args = {
-		.flags = flags | CLONE_FILES | (pidfd ? CLONE_PIDFD : 0),
-		.pidfd = (uintptr_t)pidfd,
-		.exit_signal = SIGCHLD,
-	};
-
-	return must(syscall(SYS_clone3, &args, sizeof(args)), "clone");
+	return must("fork", clone_task(CLONE_NEWPID | CLONE_FILES | flags, pidfd, NULL, 0));
 }
 
 /*
- * The init of a level makes the next one, and then lives until it is killed or the
- * next one has failed.
+ * The init of a level forks the next one. Then it waits for SIGKILL, or for the
+ * next init to fail.
  */
 static void be_inits(void)
 {
 	int level = 0;
 
 	do {
-		chain->fd[level] = must(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC), "open");
-	} while (++level < LEVELS && !clone_task(CLONE_NEWPID, NULL));
+		chain->fd[level] = must("open", or_errno(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC)));
+	} while (++level < LEVELS && !fork_init(0, NULL));
 	if (level < LEVELS) {
 		waitpid(-1, NULL, 0);
 		_exit(1);
 	}
-	must(write(chain->ready, "", 1), "say that all are there");
+	must("say that all are there", or_errno(write(chain->ready, "", 1)));
 	for (;;)
 		pause();
 }
@@ -69,13 +62,13 @@ static struct hierarchy make(int ready)
 	struct pollfd events[2] = { { .fd = ready, .events = POLLIN } };
 	char byte;
 
-	if (!clone_task(CLONE_NEWPID | CLONE_NEWUSER, &h.pidfd))
+	if (!fork_init(CLONE_NEWUSER, &h.pidfd))
 		be_inits();
 	events[1] = (struct pollfd){ .fd = h.pidfd, .events = POLLIN };
-	must(poll(events, 2, -1), "wait for all");
+	must("wait for all", or_errno(poll(events, 2, -1)));
 	if (!events[0].revents)
-		errx(1, "an init has failed");
-	must(read(ready, &byte, 1), "wait for all");
+		errx(1, "an init failed");
+	must("wait for all", or_errno(read(ready, &byte, 1)));
 	memcpy(h.fd, chain->fd, sizeof(h.fd));
 	return h;
 }
@@ -88,25 +81,25 @@ static void expect(long got, long wanted, const char *what)
 
 static void use_and_kill(struct hierarchy *h)
 {
-	long pids[MAX_LEVELS];
+	long pids[LEVELS];
 	siginfo_t info;
 
 	expect(set_vec(h->fd[LEVELS - 1], "1000:2000:3000"), 0, "set");
 	expect(get_vec(h->fd[LEVELS - 1], LEVELS, pids), LEVELS, "get");
 	expect(pids[0] + pids[1] + pids[2], 6000, "pids");
-	must(syscall(SYS_pidfd_send_signal, h->pidfd, SIGKILL, NULL, 0), "kill");
-	must(waitid(P_PIDFD, h->pidfd, &info, WEXITED), "wait");
+	must("kill", or_errno(syscall(SYS_pidfd_send_signal, h->pidfd, SIGKILL, NULL, 0)));
+	must("wait", or_errno(waitid(P_PIDFD, h->pidfd, &info, WEXITED)));
 }
 
 static void let_go(struct hierarchy *h, int which)
 {
-	long pids[MAX_LEVELS];
+	long pids[LEVELS];
 
 	for (int i = 0; i < LEVELS; i++) {
 		expect(set_vec(h->fd[i], "1000"), -ESRCH, "set in a dead namespace");
-		expect(get_vec(h->fd[i], 0, pids), -ESRCH, "get in a dead namespace");
+		expect(get_vec(h->fd[i], 1, pids), -ESRCH, "get in a dead namespace");
 	}
-	/* From the outside, from the inside, and the middle last. */
+	/* Outermost first, innermost first, or the middle last. */
 	for (int i = 0; i < LEVELS; i++)
 		close(h->fd[which % 3 == 0 ? i : which % 3 == 1 ? LEVELS - 1 - i : (i * 2) % 3]);
 	close(h->pidfd);
@@ -120,7 +113,7 @@ static long count_objects(long count[ARRAY_SIZE(caches)])
 	long active, sum = 0;
 
 	if (!f)
-		err(1, "/proc/slabinfo, which takes CONFIG_SLUB_DEBUG");
+		err(1, "/proc/slabinfo needs CONFIG_SLUB_DEBUG");
 	memset(count, 0, sizeof(*count) * ARRAY_SIZE(caches));
 	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "%63s %ld", name, &active) != 2)
@@ -134,7 +127,7 @@ static long count_objects(long count[ARRAY_SIZE(caches)])
 	}
 	fclose(f);
 	if (!found)
-		errx(1, "/proc/slabinfo has no pid_namespace: it takes CONFIG_SLUB_DEBUG_ON");
+		errx(1, "/proc/slabinfo has no pid_namespace: it needs CONFIG_SLUB_DEBUG_ON");
 	return sum;
 }
 
@@ -145,7 +138,7 @@ static void work(int count)
 	int ready[2];
 
 	chain = shared(sizeof(*chain));
-	must(pipe(ready), "make a pipe");
+	must("make a pipe", or_errno(pipe(ready)));
 	chain->ready = ready[1];
 	for (int i = 0; i < count + HELD; i++) {
 		struct hierarchy *h = &held[i % HELD];
@@ -155,7 +148,7 @@ static void work(int count)
 		if (i < count) {
 			*h = make(ready[0]);
 			if (!i && count_objects(objects) < 2 * LEVELS)
-				errx(1, "/proc/slabinfo does not see what lives");
+				errx(1, "/proc/slabinfo does not count live namespaces");
 			use_and_kill(h);
 		}
 	}
@@ -163,27 +156,27 @@ static void work(int count)
 
 static int work_in_parallel(int count)
 {
-	/* At least as many as are held at a time. */
+	/* At least as many as a worker holds at a time. */
 	int each = count / WORKERS > HELD ? count / WORKERS : HELD;
 	pid_t pid[WORKERS];
 	int status;
 
 	for (int i = 0; i < WORKERS; i++) {
-		pid[i] = must(fork(), "fork");
+		pid[i] = must("fork", or_errno(fork()));
 		if (!pid[i]) {
 			work(each);
 			_exit(0);
 		}
 	}
 	for (int i = 0; i < WORKERS; i++) {
-		must(waitpid(pid[i], &status, 0), "wait");
+		must("wait", or_errno(waitpid(pid[i], &status, 0)));
 		if (status)
-			errx(1, "a worker has failed");
+			errx(1, "a worker failed");
 	}
 	return each * WORKERS;
 }
 
-/* KASAN keeps what was freed for a while, which counts as active until then. */
+/* KASAN keeps freed objects for a while, and slabinfo counts them as active. */
 static void shrink(const char *cache)
 {
 	char path[64];
@@ -191,16 +184,16 @@ static void shrink(const char *cache)
 
 	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/shrink", cache);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	/* Before the first namespace at its level there is no pid_2. */
+	/* The first namespace of a level makes its cache. */
 	if (fd < 0)
 		return;
-	must(write(fd, "1", 1), path);
+	must(path, or_errno(write(fd, "1", 1)));
 	close(fd);
 }
 
 /*
- * The kernel frees after a grace period, and some of it in a work item after
- * that. No event says that all of it is done.
+ * The kernel frees after a grace period, some objects in a work item after that.
+ * No event tells when it is done.
  */
 static long wait_until_none(long count[ARRAY_SIZE(caches)])
 {
@@ -208,7 +201,7 @@ static long wait_until_none(long count[ARRAY_SIZE(caches)])
 	long sum;
 
 	do {
-		must(syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0), "membarrier");
+		must("membarrier", or_errno(syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0)));
 		for (size_t i = 0; i < ARRAY_SIZE(caches); i++)
 			shrink(caches[i]);
 		sum = count_objects(count);
@@ -224,7 +217,7 @@ int lifetime(int argc, char **argv)
 	if (argc < 2)
 		errx(2, "lifetime HIERARCHIES");
 	if (wait_until_none(count))
-		errx(1, "there are nested pid namespaces or user namespaces already");
+		errx(1, "the guest has nested pid namespaces or user namespaces already");
 
 	made = work_in_parallel(atoi(argv[1]));
 	left = wait_until_none(count);

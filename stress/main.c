@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Stress tests for NS_SPECIFIC_IOC on pid namespaces. To be run as root, in a
- * guest: they change the pids and the sysctls of the whole machine.
+ * Stress tests for NS_SPECIFIC_IOC on pid namespaces. Run them as root in a guest:
+ * they change the sysctls of the machine and use up its pids.
  */
-#include "common.h"
+#include "stress.h"
+#include "tasks.h"
 
 static const struct {
 	const char *name;

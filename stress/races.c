@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Two vectors that can be told apart are set in turn, while others fork in every
- * level, write ns_last_pid, lower pid_max, and let namespaces die. No task and no
- * GET may see a part of one and a part of the other.
+ * Two processes set two vectors in turn. Others fork at every level, write
+ * ns_last_pid, lower pid_max, and kill namespaces. No task and no GET may see a
+ * part of one vector and a part of the other.
  *
- * Each vector has a range of pids, the forks in between are far fewer than it is
- * long. What ns_last_pid and a low pid_max do to one level is seen there alone:
- * that level then says nothing about which vector it was.
+ * Each vector starts a range of pids, and between two SETs far fewer tasks are
+ * forked than a range has pids. ns_last_pid and a low pid_max put one level
+ * outside of both ranges; the test then judges by the other levels.
  *
  *	level 1 (outermost)	pid_max goes up and down
  *	level 2			ns_last_pid is written
  *	level 3 (innermost)	whose vectors are set
  *	level 4			namespaces that come and die
  */
-#include "common.h"
+#include "stress.h"
+#include "tasks.h"
 
 #include <stdatomic.h>
 
-/* <linux/pidfd.h> and <fcntl.h> cannot both be had. */
+/* <linux/pidfd.h> and <fcntl.h> define the same names. */
 #define PIDFD_GET_PID_NAMESPACE _IO(0xff, 5)
 
 #define LEVELS 3
@@ -46,7 +47,7 @@ static bool in(long pid, long start)
 	return pid >= start && pid <= start + RANGE;
 }
 
-/* Which vector a pid or cursor of @level is from. */
+/* Returns the vector that a pid or cursor of @level comes from. */
 static enum vec vec_of(int level, long pid)
 {
 	if (in(pid, A))
@@ -60,22 +61,21 @@ static enum vec vec_of(int level, long pid)
 	return ODD;
 }
 
-/* @pids start with that of level @level and go outwards. */
+/* @pids are those of levels @level to 1. */
 static void judge(const char *who, const long *pids, int level)
 {
 	bool seen[4] = {};
-	int levels = level;
 
-	for (int i = 0; i < levels; i++)
+	for (int i = 0; i < level; i++)
 		seen[vec_of(level - i, pids[i])] = true;
 	count->seen_a += seen[VEC_A];
 	count->seen_b += seen[VEC_B];
-	count->wraps += level >= 1 && vec_of(1, pids[level - 1]) == NEITHER;
+	count->wraps += vec_of(1, pids[level - 1]) == NEITHER;
 	if ((!seen[VEC_A] || !seen[VEC_B]) && !seen[ODD])
 		return;
 	if (count->torn++ < 10) {
 		printf("torn, %s:", who);
-		for (int i = 0; i < levels; i++)
+		for (int i = 0; i < level; i++)
 			printf("%c%ld", i ? ':' : ' ', pids[i]);
 		puts("");
 	}
@@ -87,7 +87,7 @@ static void fail(const char *what, long ret)
 	errx(1, "%s: %ld", what, ret);
 }
 
-/* --- Who does what ------------------------------------------------------------ */
+/* --- The processes ------------------------------------------------------------ */
 
 static void set_in_turn(int start)
 {
@@ -98,8 +98,8 @@ static void set_in_turn(int start)
 	sprintf(vecs[1], "%d:%d:%d", B, B, B);
 	for (int i = start; !count->stop; i++) {
 		ret = set_vec(ns[LEVELS], vecs[i & 1]);
-		/* Above what pid_max is now. */
-		if (ret == -EINVAL && (i & 1))
+		/* B is above a low pid_max. */
+		if (ret == -ERANGE && (i & 1))
 			count->refused++;
 		else if (ret)
 			fail("set", ret);
@@ -109,7 +109,7 @@ static void set_in_turn(int start)
 
 static void get_in_turn(int unused)
 {
-	long pids[MAX_LEVELS];
+	long pids[LEVELS];
 	int n;
 
 	(void)unused;
@@ -133,47 +133,40 @@ static pid_t fork_with_pidfd(int flags, int *pidfd)
 {
 	static char stack[16384] __attribute__((aligned(16)));
 
-	return must(clone(be_child, stack + sizeof(stack), flags | CLONE_PIDFD | SIGCHLD,
-			  flags & CLONE_NEWPID ? stack : NULL, pidfd),
-		    "fork");
+	return must("fork", or_errno(clone(be_child, stack + sizeof(stack), flags | CLONE_PIDFD | SIGCHLD,
+			  flags & CLONE_NEWPID ? stack : NULL, pidfd)));
 }
 
-/* The pids of a task that has not been reaped, from level @level outwards. */
+/* The pids of a task before it is reaped, from level @level to level 1. */
 static void read_pids(int pidfd, long *pids, int level)
 {
-	char path[64], text[1024], *at;
-	ssize_t len;
-	int fd;
+	pid_t outermost_first[MAX_NESTED];
+	char path[64];
+	int n;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
-	fd = must(open(path, O_RDONLY | O_CLOEXEC), "open fdinfo");
-	len = must(read(fd, text, sizeof(text) - 1), "read fdinfo");
-	close(fd);
-	text[len] = '\0';
-	at = strstr(text, "NSpid:");
-	if (!at)
-		errx(1, "fdinfo has no NSpid");
-	at += strlen("NSpid:");
-	strtol(at, &at, 10);	/* that of the host */
-	for (int i = level - 1; i >= 0; i--)
-		pids[i] = strtol(at, &at, 10);
+	n = read_nspid(path, outermost_first);
+	if (n < level)
+		fail("levels of a task", n);
+	for (int i = 0; i < level; i++)
+		pids[i] = outermost_first[level - 1 - i];
 }
 
 static void reap_one(int pidfd)
 {
 	siginfo_t info;
 
-	must(waitid(P_PIDFD, pidfd, &info, WEXITED), "reap");
+	must("reap", or_errno(waitid(P_PIDFD, pidfd, &info, WEXITED)));
 	close(pidfd);
 }
 
-/* From the outside, as nsenter does. */
+/* From outside, as nsenter does. */
 static void fork_in(int level)
 {
-	long pids[MAX_LEVELS];
+	long pids[LEVELS];
 	int pidfd;
 
-	must(setns(ns[level], CLONE_NEWPID), "enter");
+	must("enter", or_errno(setns(ns[level], CLONE_NEWPID)));
 	while (!count->stop) {
 		fork_with_pidfd(CLONE_VM | CLONE_VFORK, &pidfd);
 		read_pids(pidfd, pids, level);
@@ -184,11 +177,11 @@ static void fork_in(int level)
 	}
 }
 
-/* A namespace that dies while it is set: from some time on, and for good. */
+/* SET on a namespace that dies: after the first ESRCH every one fails so. */
 static void let_die(int unused)
 {
 	char vecs[2][64];
-	long pids[MAX_LEVELS], ret;
+	long pids[LEVELS], ret;
 	int pidfd, fd;
 	pid_t pid;
 
@@ -199,14 +192,14 @@ static void let_die(int unused)
 		pid = fork_with_pidfd(CLONE_NEWPID, &pidfd);
 		read_pids(pidfd, pids, LEVELS);
 		judge("init", pids, LEVELS);
-		fd = must(ioctl(pidfd, PIDFD_GET_PID_NAMESPACE, 0), "open a namespace");
+		fd = must("open a namespace", or_errno(ioctl(pidfd, PIDFD_GET_PID_NAMESPACE, 0)));
 		ret = set_vec(fd, vecs[0]);
 		if (ret)
 			fail("set in a new namespace", ret);
-		must(kill(pid, SIGKILL), "kill");
+		must("kill", or_errno(kill(pid, SIGKILL)));
 		for (int i = 0; ret != -ESRCH; i++) {
 			ret = set_vec(fd, vecs[i & 1]);
-			if (ret && ret != -ESRCH && !(ret == -EINVAL && (i & 1)))
+			if (ret && ret != -ESRCH && !(ret == -ERANGE && (i & 1)))
 				fail("set in a dying namespace", ret);
 		}
 		reap_one(pidfd);
@@ -224,7 +217,7 @@ static void write_last_pid(int pid)
 
 	sprintf(text, "%d", pid);
 	while (!count->stop) {
-		must(write_file("/proc/sys/kernel/ns_last_pid", text), "write ns_last_pid");
+		must("write ns_last_pid", write_file("/proc/sys/kernel/ns_last_pid", text));
 		count->writes++;
 		sched_yield();
 	}
@@ -237,7 +230,7 @@ static void change_pid_max(int low)
 	sprintf(limits[0], "%d", low);
 	sprintf(limits[1], "%d", PID_LIMIT);
 	for (int i = 0; !count->stop; i++) {
-		must(write_file("/proc/sys/kernel/pid_max", limits[i & 1]), "write pid_max");
+		must("write pid_max", write_file("/proc/sys/kernel/pid_max", limits[i & 1]));
 		count->limits++;
 		sched_yield();
 	}
@@ -248,7 +241,7 @@ static void change_pid_max(int low)
 static const struct {
 	void (*fn)(int arg);
 	int arg;
-	int level;	/* 0: in the pid namespace of this program */
+	int level;	/* of the process, 0: that of this program */
 } actors[] = {
 	{ set_in_turn, 0, 0 }, { set_in_turn, 1, 0 }, { get_in_turn, 0, 0 },
 	{ fork_in, 3, 0 }, { fork_in, 3, 0 }, { fork_in, 2, 0 }, { fork_in, 1, 0 },
@@ -260,13 +253,13 @@ static void start(size_t i)
 {
 	int status;
 
-	if (must(fork(), "fork"))
+	if (must("fork", or_errno(fork())))
 		return;
-	/* To be in a namespace takes one more fork. */
+	/* setns() changes the pid namespace of the next child. */
 	if (actors[i].level) {
-		must(setns(ns[actors[i].level], CLONE_NEWPID), "enter");
-		if (must(fork(), "fork")) {
-			must(wait(&status), "wait");
+		must("enter", or_errno(setns(ns[actors[i].level], CLONE_NEWPID)));
+		if (must("fork", or_errno(fork()))) {
+			must("wait", or_errno(wait(&status)));
 			_exit(status ? 1 : 0);
 		}
 	}
@@ -283,24 +276,24 @@ int races(int argc, char **argv)
 		errx(2, "races FORKS");
 	count = shared(sizeof(*count));
 	count->wanted = atol(argv[1]);
-	must(write_sysctl(NULL, "pid_max", PID_LIMIT), "set pid_max");
+	write_sysctl(NULL, "pid_max", PID_LIMIT);
 	for (int level = 1; level <= LEVELS; level++) {
 		init[level] = spawn(level > 1 ? &init[level - 1] : NULL, CLONE_NEWPID);
 		ns[level] = open_ns(&init[level], "pid");
-		must(write_sysctl(&init[level], "pid_max", PID_LIMIT), "set pid_max");
+		write_sysctl(&init[level], "pid_max", PID_LIMIT);
 	}
 	sprintf(vec, "%d:%d:%d", A, A, A);
-	must(set_vec(ns[LEVELS], vec), "set");
+	must("set", set_vec(ns[LEVELS], vec));
 
 	for (size_t i = 0; i < ARRAY_SIZE(actors); i++)
 		start(i);
-	/* The first one ends when there were enough forks, or has failed. */
+	/* The first process ends after the last fork, or because it failed. */
 	for (size_t i = 0; i < ARRAY_SIZE(actors); i++) {
-		must(wait(&status), "wait");
+		must("wait", or_errno(wait(&status)));
 		count->stop = true;
 		bad += status != 0;
 	}
-	end(NULL, &init[1]);
+	end_task(NULL, &init[1]);
 
 	printf("%ld forks, %ld SETs, %ld GETs, %ld namespaces died, %ld writes to ns_last_pid, %ld to pid_max\n",
 	       count->forks, count->sets, count->gets, count->deaths, count->writes,
@@ -309,8 +302,8 @@ int races(int argc, char **argv)
 	       count->seen_a, count->seen_b, count->wraps, count->refused);
 	printf("%ld torn\n", count->torn);
 	if (bad)
-		errx(1, "%d of those who did it have failed", bad);
+		errx(1, "%d processes failed", bad);
 	if (!count->seen_a || !count->seen_b || !count->wraps || !count->refused || !count->deaths)
-		errx(1, "something has not happened at all: this has not tested it");
+		errx(1, "one of these numbers is 0: this run did not test it");
 	return count->torn ? 1 : 0;
 }

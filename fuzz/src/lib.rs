@@ -1,41 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's parser of pid vectors, built for the host from the very file that the kernel
-//! builds, and what it is compared with.
-
-use std::mem::MaybeUninit;
+//! The kernel's parser of pid vectors, built for the host from the kernel's own file, and checks
+//! that compare it with a second implementation, [`rules`].
 
 #[path = "../../kernel-tree-overlay/kernel/pidns_last_pid_vec.rs"]
 mod pidns_last_pid_vec;
 pub mod rules;
 
-/// What the kernel reads out of `text`.
+// The kernel has the limits of the rules.
+const _: () = assert!(
+    pidns_last_pid_vec::MAX_LEVELS == rules::MAX_LEVELS
+        && pidns_last_pid_vec::MAX_PID == rules::MAX_PID
+        && pidns_last_pid_vec::MAX_LEN == rules::MAX_LEN
+);
+
+/// The numbers that the kernel reads from `text`, with [`rules::TOO_LARGE`] for each that no
+/// `pid_max` allows.
 pub fn kernel_parse(text: &[u8]) -> Option<Vec<i32>> {
-    let mut pids = [MaybeUninit::uninit(); pidns_last_pid_vec::MAX_LEVELS];
+    // Not a pid, so that an element that the parser skipped shows.
+    let mut pids = [-1; pidns_last_pid_vec::MAX_LEVELS];
     let pids = pidns_last_pid_vec::parse(text, &mut pids).ok()?;
-    Some(pids.to_vec())
+    Some(
+        pids.iter()
+            .map(|pid| (*pid).min(rules::TOO_LARGE))
+            .collect(),
+    )
 }
 
-/// What the kernel writes for `pids`, which are not negative.
+/// The text that the kernel writes for `pids`. No element is negative.
 pub fn kernel_format(pids: &[i32]) -> Option<Vec<u8>> {
-    // Not zeroes: what is not written must not look as if it was.
+    // Not zeroes, so that a byte that the kernel skipped shows.
     let mut buf = [0xff; pidns_last_pid_vec::MAX_LEN];
     pidns_last_pid_vec::format(pids, &mut buf).map(<[u8]>::to_vec)
 }
 
-/// Panics unless the kernel does with `text` what the rules say.
+/// Panics unless the kernel parses `text` as the rules do.
 pub fn check_text(text: &[u8]) {
     let parsed = kernel_parse(text);
     assert_eq!(parsed, rules::parse(text), "{:?}", text.escape_ascii());
 
-    // There is one way to write a vector.
-    if let Some(pids) = parsed {
+    // Each vector that the kernel can report has one spelling.
+    if let Some(pids) = parsed.filter(|pids| rules::are_last_pids(pids)) {
         let without_nul = text.strip_suffix(b"\0").unwrap_or(text);
         assert_eq!(kernel_format(&pids).as_deref(), Some(without_nul));
     }
 }
 
-/// Panics unless the kernel does with `pids` what the rules say.
+/// Panics unless the kernel formats `pids` as the rules do.
 pub fn check_pids(pids: &[i32]) {
     let text = rules::format(pids);
     let formatted = kernel_format(pids);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What holds for every text and for every vector.
+//! Properties of every text and of every vector.
 
 use pidns_vec_fuzz::{
     check_pids, check_text, kernel_format, kernel_parse,
-    rules::{self, MAX_LEVELS, MAX_PID},
+    rules::{self, MAX_LEVELS, MAX_PID, TOO_LARGE},
 };
 use proptest::{collection::vec, prelude::*};
 
-/// All numbers of a vector, the short and the largest ones more often than their share.
+/// Any number of a vector. Short and large numbers come more often than their share.
 fn pid() -> impl Strategy<Value = i32> {
     prop_oneof![
         0..=MAX_PID,
@@ -22,7 +22,7 @@ fn pids() -> impl Strategy<Value = Vec<i32>> {
     vec(pid(), 1..=MAX_LEVELS)
 }
 
-/// A byte that a text is likely to be broken with.
+/// A byte that is likely to break a vector.
 fn byte() -> impl Strategy<Value = u8> {
     prop_oneof![
         prop::sample::select(b"0123456789".to_vec()),
@@ -60,10 +60,18 @@ proptest! {
     }
 
     #[test]
-    fn one_number_too_large(pids in pids(), at: prop::sample::Index, above in MAX_PID + 1..) {
+    fn number_above_any_pid_max(pids in pids(), at: prop::sample::Index, above in MAX_PID + 1..) {
         let mut pids = pids;
         *at.get_mut(&mut pids) = above;
-        prop_assert_eq!(kernel_parse(rules::format(&pids).as_bytes()), None);
+        let text = rules::format(&pids);
+        *at.get_mut(&mut pids) = TOO_LARGE;
+        prop_assert_eq!(kernel_parse(text.as_bytes()), Some(pids));
+    }
+
+    #[test]
+    fn number_above_i32(first in 1..=9, rest in "[0-9]{10,250}", nul in "\0?") {
+        let text = format!("7:{first}{rest}{nul}");
+        prop_assert_eq!(kernel_parse(text.as_bytes()), Some(vec![7, TOO_LARGE]));
     }
 
     #[test]
@@ -119,7 +127,7 @@ proptest! {
     }
 }
 
-/// Every text of up to `len` bytes out of `alphabet`.
+/// Checks every text of up to `len` bytes from `alphabet`.
 fn check_all(alphabet: &[u8], len: usize) {
     let mut text = Vec::new();
     fn extend(alphabet: &[u8], len: usize, text: &mut Vec<u8>) {

@@ -2,35 +2,28 @@
 
 //! `NS_SPECIFIC_IOC` on the file of a pid namespace.
 //!
-//! A task has a pid in its own pid namespace and one in each ancestor of that. The pids that the
-//! next fork gets come from one cursor per namespace. The requests here read the cursors of a
-//! namespace and its ancestors in one step, or set them, all or none, for those who checkpoint and
-//! restore nested pid namespaces. `Documentation/userspace-api/pidns_ioctl.rst` has the interface.
+//! A task has one pid in its own pid namespace and one in each ancestor of it. Each namespace has a
+//! cursor, from which fork takes the next pid. The requests here read the cursors of a namespace
+//! and its ancestors in one step, or set all of them or none. Tools use them to checkpoint and
+//! restore containers. `Documentation/userspace-api/pidns_ioctl.rst` describes the interface.
 //!
-//! C keeps the mechanism: the cursors and the lock that guards them are in `kernel/pid.c`. Here is
-//! the policy: what a request is, which levels it names, and who may make it. Nothing is allocated:
-//! the longest vector is small enough for the stack.
+//! C keeps the mechanism: `kernel/pid.c` has the cursors and the lock that guards them. This file
+//! has the policy: it decodes a request, finds the levels that it names, and decides whether the
+//! caller may make it. It allocates nothing: the longest vector is small enough for the stack.
 
-use core::{
-    mem::{
-        offset_of,
-        MaybeUninit, //
-    },
-    ptr, //
-};
+use core::ptr;
 
 use kernel::{
     bindings,
+    capability::Capability,
     error::from_result,
     ioctl::_IOC_SIZE,
     pid_namespace::PidNamespace,
     prelude::*,
+    transmute,
     uaccess::UserSlice,
     uapi,
-    user_namespace::{
-        Capability,
-        UserNamespace, //
-    }, //
+    user_namespace::UserNamespace, //
 };
 
 mod pidns_last_pid_vec;
@@ -52,31 +45,20 @@ impl From<Malformed> for Error {
     }
 }
 
-/// `struct pidns_ioc_req` as first published.
-#[derive(FromBytes)]
-#[repr(C)]
-struct RawRequest {
-    req: u32,
-    flags: u32,
-    data: u64,
-    data_size: u32,
-    levels: u32,
-}
+/// `struct pidns_ioc_req`, the argument.
+#[repr(transparent)]
+struct Argument(uapi::pidns_ioc_req);
 
-static_assert!(size_of::<RawRequest>() == uapi::PIDNS_IOC_REQ_SIZE_VER0 as usize);
-static_assert!(offset_of!(RawRequest, req) == offset_of!(uapi::pidns_ioc_req, req));
-static_assert!(offset_of!(RawRequest, flags) == offset_of!(uapi::pidns_ioc_req, flags));
-static_assert!(offset_of!(RawRequest, data) == offset_of!(uapi::pidns_ioc_req, data));
-static_assert!(offset_of!(RawRequest, data_size) == offset_of!(uapi::pidns_ioc_req, data_size));
-static_assert!(offset_of!(RawRequest, levels) == offset_of!(uapi::pidns_ioc_req, levels));
+// SAFETY: Each field is an integer, for which any bytes are valid.
+unsafe impl transmute::FromBytes for Argument {}
 
-/// What is asked.
+/// What the caller asks for.
 #[cfg_attr(CONFIG_PID_NS_IOCTL_KUNIT_TEST, derive(Debug, PartialEq, Eq))]
 enum Request {
     /// Set the cursors from the vector in user memory.
     Set { data: u64, data_size: u32 },
 
-    /// Write the vector of at most `levels` levels to user memory, where 0 stands for all.
+    /// Write the vector of at most `levels` levels to user memory.
     Get {
         data: u64,
         data_size: u32,
@@ -84,19 +66,18 @@ enum Request {
     },
 }
 
-impl Request {
-    /// Decodes the fields that were first published. Newer ones follow them in user memory if the
-    /// caller knows such.
-    fn decode(known: RawRequest, rest_is_zeroed: impl FnOnce() -> Result<bool>) -> Result<Self> {
-        let RawRequest {
+impl TryFrom<Argument> for Request {
+    type Error = Error;
+
+    fn try_from(Argument(arg): Argument) -> Result<Self> {
+        let uapi::pidns_ioc_req {
             req,
             flags,
             data,
             data_size,
             levels,
-        } = known;
+        } = arg;
 
-        // An unknown request comes first: it tells a newer program more than its new fields do.
         let request = match req {
             uapi::PIDNS_REQ_SET_LAST_PID_VEC => Self::Set { data, data_size },
             uapi::PIDNS_REQ_GET_LAST_PID_VEC => Self::Get {
@@ -107,11 +88,8 @@ impl Request {
             _ => return Err(ENOTTY),
         };
 
-        if !rest_is_zeroed()? {
-            return Err(E2BIG);
-        }
-
-        if flags != 0 || (matches!(request, Self::Set { .. }) && levels != 0) {
+        let takes_levels = matches!(request, Self::Get { .. });
+        if flags != 0 || takes_levels != (levels != 0) {
             return Err(EINVAL);
         }
 
@@ -121,12 +99,12 @@ impl Request {
 
 /// Returns `size` bytes of user memory at `addr`.
 fn user_slice(addr: u64, size: usize) -> Result<UserSlice> {
-    // Where pointers have 32 bits there is no memory above.
+    // A machine with 32-bit pointers has no memory above them.
     let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
     Ok(UserSlice::new(UserPtr::from_addr(addr), size))
 }
 
-/// Whether a refusal is to be audited.
+/// Whether the audit log records a refusal.
 #[derive(Clone, Copy)]
 enum Audit {
     Yes,
@@ -139,11 +117,11 @@ struct Access<'a> {
     /// of it, no level is deep enough.
     own_level: u32,
 
-    /// A user namespace that has been asked and grants what lies at or below the caller's own pid
-    /// namespace. Mostly one owns many levels.
+    /// The last user namespace that granted a level at or below the caller's own. One user
+    /// namespace often owns many levels, and is asked once.
     grants_restore: Option<&'a UserNamespace>,
 
-    /// The same for what lies above or beside it.
+    /// The last user namespace that granted a level above or beside the caller's own.
     grants_admin: Option<&'a UserNamespace>,
 }
 
@@ -165,14 +143,14 @@ impl<'a> Access<'a> {
         let user_ns = level.user_ns();
 
         if level.level() >= self.own_level {
-            // What `ns_last_pid` and `clone3(set_tid)` ask for.
+            // The rule of `ns_last_pid` and `clone3(set_tid)`.
             once(&mut self.grants_restore, user_ns, || match audit {
                 Audit::Yes => user_ns.checkpoint_restore_capable(),
                 Audit::No => user_ns.checkpoint_restore_capable_noaudit(),
             })
         } else {
-            // Where those do not reach. A container that may restore what is in it must not for
-            // that reason rewind the pids of its host.
+            // `ns_last_pid` does not reach these levels. `CAP_CHECKPOINT_RESTORE` lets a container
+            // restore its own tasks. It must not let it rewind the pids of its host.
             once(&mut self.grants_admin, user_ns, || match audit {
                 Audit::Yes => user_ns.capable(Capability::SYS_ADMIN),
                 Audit::No => user_ns.capable_noaudit(Capability::SYS_ADMIN),
@@ -181,7 +159,7 @@ impl<'a> Access<'a> {
     }
 }
 
-/// Asks whether `user_ns` grants something, unless `grants` is it.
+/// Returns whether `user_ns` grants something. Asks only if `grants` is another one.
 fn once<'a>(
     grants: &mut Option<&'a UserNamespace>,
     user_ns: &'a UserNamespace,
@@ -197,26 +175,24 @@ fn once<'a>(
 /// Sets the cursors of `open` and its ancestors from the vector in user memory.
 fn set_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32) -> Result<c_long> {
     // One more for a trailing NUL.
-    let mut buf = [MaybeUninit::uninit(); MAX_LEN + 1];
-    let buf = buf.get_mut(..data_size as usize).ok_or(EINVAL)?;
-    if buf.is_empty() {
-        return Err(EINVAL);
-    }
-    let text = user_slice(data, buf.len())?.reader().read_uninit(buf)?;
+    let mut buf = [0; MAX_LEN + 1];
+    let text = buf.get_mut(..data_size as usize).ok_or(EINVAL)?;
+    user_slice(data, text.len())?.reader().read_slice(text)?;
 
-    let mut pids = [MaybeUninit::uninit(); MAX_LEVELS];
+    let mut pids = [0; MAX_LEVELS];
     let pids = parse(text, &mut pids)?;
     let mut access = Access::new(open);
     let mut levels = open.ancestors();
 
-    // The first level that is refused ends it: no limit is told, nor what lies beyond.
+    // Stop at the first level that is refused: the caller learns neither its `pid_max` nor how many
+    // levels follow.
     for &pid in pids {
         let level = levels.next().ok_or(EINVAL)?;
         if !access.granted(level, Audit::Yes) {
             return Err(EPERM);
         }
         if pid > level.pid_max() {
-            return Err(EINVAL);
+            return Err(ERANGE);
         }
     }
 
@@ -231,8 +207,7 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
         return Err(EPERM);
     }
 
-    // An ancestor that is out of reach ends the vector. It is not an error, and not audited.
-    let levels = if levels == 0 { u32::MAX } else { levels };
+    // An ancestor that the caller may not set ends the vector. That is no error, and not audited.
     let readable = open
         .ancestors()
         .take(levels as usize)
@@ -243,8 +218,8 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
     let pids = pids.get_mut(..readable).ok_or(EINVAL)?;
     open.get_last_pids(pids)?;
 
-    // A cursor can be above a `pid_max` that was lowered, where it would not be taken back. For the
-    // next pid it makes no difference.
+    // A cursor can be above a `pid_max` that was lowered. SET would refuse it; `pid_max` itself has
+    // the same next pid.
     for (pid, level) in pids.iter_mut().zip(open.ancestors()) {
         *pid = (*pid).min(level.pid_max());
     }
@@ -263,8 +238,8 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
 
 /// Answers `NS_SPECIFIC_IOC` on the file of a pid namespace.
 ///
-/// It is named in `pidns_operations`, a vtable, for which [`export`] is not meant. But that vtable
-/// is a constant of C code, which needs a name to refer to and a declaration to check it against.
+/// `pidns_operations`, a vtable in C, names this function. [`export`] is not meant for vtables of
+/// Rust code; C code needs the symbol, and the declaration in a header to check it against.
 ///
 /// # Safety
 ///
@@ -278,21 +253,16 @@ pub unsafe extern "C" fn pidns_ioctl(
 ) -> c_long {
     // SAFETY: The safety requirements are the same, and `open` is not used after this call.
     let open = unsafe { PidNamespace::from_ns_common(ns) };
-    // nsfs has seen to it that this is not shorter than `RawRequest`.
-    let mut reader = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd)).reader();
+    // nsfs has compared the size with that of the first published struct.
+    let arg = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
 
-    from_result(|| {
-        // Aligned as the struct is, so that the fields are not put together from bytes.
-        let known: [u64; size_of::<RawRequest>() / size_of::<u64>()] = reader.read()?;
-
-        match Request::decode(zerocopy::transmute!(known), || reader.is_zeroed())? {
-            Request::Set { data, data_size } => set_last_pid_vec(open, data, data_size),
-            Request::Get {
-                data,
-                data_size,
-                levels,
-            } => get_last_pid_vec(open, data, data_size, levels),
-        }
+    from_result(|| match arg.read_struct::<Argument>()?.try_into()? {
+        Request::Set { data, data_size } => set_last_pid_vec(open, data, data_size),
+        Request::Get {
+            data,
+            data_size,
+            levels,
+        } => get_last_pid_vec(open, data, data_size, levels),
     })
 }
 
@@ -301,107 +271,66 @@ pub unsafe extern "C" fn pidns_ioctl(
 mod tests {
     use super::*;
 
-    /// A struct with a `data` and a `data_size` that can be told apart.
-    fn raw(req: u32, flags: u32, levels: u32) -> RawRequest {
-        RawRequest {
+    /// Decodes a struct with a `data` and a `data_size` that can be told apart.
+    fn decode(req: u32, flags: u32, levels: u32) -> Result<Request> {
+        Request::try_from(Argument(uapi::pidns_ioc_req {
             req,
             flags,
             data: 0x1122_3344_5566_7788,
             data_size: 264,
             levels,
-        }
-    }
-
-    fn raw_set() -> RawRequest {
-        raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 0)
-    }
-
-    fn raw_get(levels: u32) -> RawRequest {
-        raw(uapi::PIDNS_REQ_GET_LAST_PID_VEC, 0, levels)
-    }
-
-    /// Decodes a struct followed by `tail`.
-    fn decode(known: RawRequest, tail: &[u8]) -> Result<Request> {
-        Request::decode(known, || Ok(tail.iter().all(|byte| *byte == 0)))
-    }
-
-    const SET: Request = Request::Set {
-        data: 0x1122_3344_5566_7788,
-        data_size: 264,
-    };
-
-    const GET_3: Request = Request::Get {
-        data: 0x1122_3344_5566_7788,
-        data_size: 264,
-        levels: 3,
-    };
-
-    #[test]
-    fn exact() {
-        assert_eq!(decode(raw_set(), &[]), Ok(SET));
-        assert_eq!(decode(raw_get(3), &[]), Ok(GET_3));
+        }))
     }
 
     #[test]
-    fn longer_with_zero_tail() {
-        assert_eq!(decode(raw_set(), &[0]), Ok(SET));
-        assert_eq!(decode(raw_get(3), &[0; 100]), Ok(GET_3));
+    fn set() {
+        let set = Request::Set {
+            data: 0x1122_3344_5566_7788,
+            data_size: 264,
+        };
+        assert_eq!(decode(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 0), Ok(set));
     }
 
     #[test]
-    fn longer_with_non_zero_tail() {
-        assert_eq!(decode(raw_set(), &[1]), Err(E2BIG));
-        assert_eq!(decode(raw_get(3), &[0, 0, 0x80]), Err(E2BIG));
-    }
-
-    #[test]
-    fn longer_with_unreadable_tail() {
-        assert_eq!(Request::decode(raw_set(), || Err(EFAULT)), Err(EFAULT));
-    }
-
-    #[test]
-    fn unknown_request() {
-        for req in [0, 3, 0x101, u32::MAX] {
-            assert_eq!(decode(raw(req, 0, 0), &[]), Err(ENOTTY));
-        }
-    }
-
-    #[test]
-    fn unknown_request_before_its_new_fields() {
-        assert_eq!(decode(raw(3, 1, 1), &[1]), Err(ENOTTY));
-        assert_eq!(Request::decode(raw(3, 1, 1), || Err(EFAULT)), Err(ENOTTY));
-    }
-
-    #[test]
-    fn flags() {
-        for flags in [1, 1 << 31, u32::MAX] {
-            for req in [
-                uapi::PIDNS_REQ_SET_LAST_PID_VEC,
-                uapi::PIDNS_REQ_GET_LAST_PID_VEC,
-            ] {
-                assert_eq!(decode(raw(req, flags, 0), &[]), Err(EINVAL));
-            }
-        }
-    }
-
-    #[test]
-    fn non_zero_tail_before_flags() {
-        let known = raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 1, 1);
-        assert_eq!(decode(known, &[1]), Err(E2BIG));
-    }
-
-    #[test]
-    fn levels_only_to_get() {
-        let known = raw(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, 1);
-        assert_eq!(decode(known, &[]), Err(EINVAL));
-
-        for levels in [0, 1, 33, 34, u32::MAX] {
+    fn get() {
+        for levels in [1, 33, 34, u32::MAX] {
             let get = Request::Get {
                 data: 0x1122_3344_5566_7788,
                 data_size: 264,
                 levels,
             };
-            assert_eq!(decode(raw_get(levels), &[]), Ok(get));
+            assert_eq!(decode(uapi::PIDNS_REQ_GET_LAST_PID_VEC, 0, levels), Ok(get));
+        }
+    }
+
+    #[test]
+    fn levels_to_get_alone() {
+        for levels in [1, 33, u32::MAX] {
+            let set = decode(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, levels);
+            assert_eq!(set, Err(EINVAL));
+        }
+        assert_eq!(decode(uapi::PIDNS_REQ_GET_LAST_PID_VEC, 0, 0), Err(EINVAL));
+    }
+
+    #[test]
+    fn unknown_request() {
+        for req in [0, 3, 0x101, u32::MAX] {
+            assert_eq!(decode(req, 0, 0), Err(ENOTTY));
+            assert_eq!(decode(req, 1, 1), Err(ENOTTY));
+        }
+    }
+
+    #[test]
+    fn flags() {
+        for flags in [1, 1 << 31, u32::MAX] {
+            assert_eq!(
+                decode(uapi::PIDNS_REQ_SET_LAST_PID_VEC, flags, 0),
+                Err(EINVAL)
+            );
+            assert_eq!(
+                decode(uapi::PIDNS_REQ_GET_LAST_PID_VEC, flags, 1),
+                Err(EINVAL)
+            );
         }
     }
 }

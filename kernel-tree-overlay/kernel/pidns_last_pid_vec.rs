@@ -6,16 +6,11 @@
 //! its parent and of its grandparent. There is exactly one way to write a vector:
 //!
 //! * one to [`MAX_LEVELS`] numbers, joined by single `:`;
-//! * each number decimal, from 0 to [`MAX_PID`], without sign, blank or leading zero;
+//! * each number decimal, without sign, blank or leading zero;
 //! * at the end at most one NUL, so that a C string can be passed with its terminator.
 //!
 //! These rules do not depend on the kernel's configuration, and this file uses nothing but `core`.
 //! It can be built, tested and fuzzed outside of the kernel as it is.
-
-use core::{
-    mem::MaybeUninit,
-    ptr, //
-};
 
 /// The largest number of levels: `MAX_PID_NS_LEVEL` and the initial namespace.
 pub(crate) const MAX_LEVELS: usize = 33;
@@ -26,7 +21,7 @@ pub(crate) const MAX_PID: i32 = 4 * 1024 * 1024;
 /// Decimal digits of [`MAX_PID`].
 const MAX_DIGITS: usize = 7;
 
-/// Length in bytes of the longest vector, without a NUL.
+/// Length in bytes of the longest vector with numbers up to [`MAX_PID`], without a NUL.
 pub(crate) const MAX_LEN: usize = MAX_LEVELS * (MAX_DIGITS + 1) - 1;
 
 /// The text is not a vector.
@@ -34,54 +29,40 @@ pub(crate) const MAX_LEN: usize = MAX_LEVELS * (MAX_DIGITS + 1) - 1;
 pub(crate) struct Malformed;
 
 /// Parses `text` into `pids`, and returns the part of it that was needed, innermost first.
+///
+/// A number that is too large for an [`i32`] becomes [`i32::MAX`], which is above any limit.
 pub(crate) fn parse<'a>(
     text: &[u8],
-    pids: &'a mut [MaybeUninit<i32>; MAX_LEVELS],
+    pids: &'a mut [i32; MAX_LEVELS],
 ) -> Result<&'a [i32], Malformed> {
-    let mut rest = text.strip_suffix(b"\0").unwrap_or(text);
+    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    let mut levels = 0;
 
-    for last in 0..MAX_LEVELS {
-        let (number, digits) = leading_number(rest);
-        let leading_zero = digits > 1 && rest.first() == Some(&b'0');
-        if !(1..=MAX_DIGITS).contains(&digits) || leading_zero || number > MAX_PID {
-            return Err(Malformed);
-        }
-        pids.get_mut(last).ok_or(Malformed)?.write(number);
-
-        rest = match rest.get(digits..) {
-            Some([b':', tail @ ..]) => tail,
-            Some([]) => {
-                let pids = pids.get(..=last).ok_or(Malformed)?;
-                // SAFETY: Each has been initialized on the way here. `MaybeUninit<i32>` and `i32`
-                // have the same layout. `pids` is borrowed for `'a`, and not used after this.
-                return Ok(unsafe { &*(ptr::from_ref(pids) as *const [i32]) });
-            }
-            _ => return Err(Malformed),
-        };
+    for digits in text.split(|byte| *byte == b':') {
+        *pids.get_mut(levels).ok_or(Malformed)? = parse_number(digits)?;
+        levels += 1;
     }
 
-    Err(Malformed)
+    // `min()` changes nothing, but without it the compiler would add a bounds check that can panic.
+    Ok(&pids[..levels.min(MAX_LEVELS)])
 }
 
-/// Returns the number that `text` starts with, and how many digits it has.
-///
-/// It is the right number if there are no more than [`MAX_DIGITS`].
-fn leading_number(text: &[u8]) -> (i32, usize) {
-    let mut number = 0_i32;
-    let mut digits = 0_usize;
-
-    for byte in text {
-        let digit = i32::from(*byte).wrapping_sub(i32::from(b'0'));
-        if !(0..=9).contains(&digit) {
-            break;
-        }
-        // OVERFLOW: `MAX_DIGITS` digits fit. What wraps is refused for its digits.
-        number = number.wrapping_mul(10).wrapping_add(digit);
-        // OVERFLOW: There are no more digits than bytes.
-        digits = digits.wrapping_add(1);
+/// Parses one number.
+fn parse_number(digits: &[u8]) -> Result<i32, Malformed> {
+    if matches!(digits, [] | [b'0', _, ..]) {
+        return Err(Malformed);
     }
 
-    (number, digits)
+    let mut number = 0_i32;
+    for byte in digits {
+        if !byte.is_ascii_digit() {
+            return Err(Malformed);
+        }
+        number = number
+            .saturating_mul(10)
+            .saturating_add(i32::from(byte & 0xf));
+    }
+    Ok(number)
 }
 
 /// Writes the text form of `pids`, without a NUL, to the end of `buf` and returns it.
@@ -149,125 +130,148 @@ mod tests {
         }
     }
 
-    fn is_parsed_to(text: &[u8], pids: &[i32]) -> bool {
-        parse(text, &mut [MaybeUninit::uninit(); MAX_LEVELS]) == Ok(pids)
+    /// Room for the numbers.
+    fn room() -> [i32; MAX_LEVELS] {
+        [-1; MAX_LEVELS]
     }
 
-    fn is_malformed(text: &[u8]) -> bool {
-        parse(text, &mut [MaybeUninit::uninit(); MAX_LEVELS]).is_err()
-    }
-
-    fn is_formatted_to(pids: &[i32], text: &[u8]) -> bool {
-        format(pids, &mut [0; MAX_LEN]) == Some(text)
+    /// Room for the text.
+    fn buf() -> [u8; MAX_LEN] {
+        [0xff; MAX_LEN]
     }
 
     #[test]
     fn numbers_from_the_inside_outwards() {
-        assert!(is_parsed_to(b"3:22:111", &[3, 22, 111]));
-        assert!(is_parsed_to(b"111:22:3", &[111, 22, 3]));
-        assert!(is_parsed_to(b"0:10:4194304:1", &[0, 10, 4_194_304, 1]));
+        assert_eq!(parse(b"3:22:111", &mut room()), Ok([3, 22, 111].as_slice()));
+        assert_eq!(parse(b"111:22:3", &mut room()), Ok([111, 22, 3].as_slice()));
+        assert_eq!(
+            parse(b"0:10:4194304:1", &mut room()),
+            Ok([0, 10, 4_194_304, 1].as_slice())
+        );
     }
 
     #[test]
     fn every_digit() {
-        assert!(is_parsed_to(b"1234567:890", &[1_234_567, 890]));
+        assert_eq!(
+            parse(b"1234567:890", &mut room()),
+            Ok([1_234_567, 890].as_slice())
+        );
     }
 
     #[test]
     fn one_level() {
-        assert!(is_parsed_to(b"0", &[0]));
-        assert!(is_parsed_to(b"7", &[7]));
-        assert!(is_parsed_to(b"300", &[300]));
+        assert_eq!(parse(b"0", &mut room()), Ok([0].as_slice()));
+        assert_eq!(parse(b"7", &mut room()), Ok([7].as_slice()));
+        assert_eq!(parse(b"300", &mut room()), Ok([300].as_slice()));
     }
 
     #[test]
     fn no_level() {
-        assert!(is_malformed(b""));
-        assert!(is_malformed(b"\0"));
+        assert_eq!(parse(b"", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"\0", &mut room()), Err(Malformed));
     }
 
     #[test]
     fn at_most_33_levels() {
-        assert!(is_parsed_to(Repeated::new(b"1", 32).bytes(), &[1; 32]));
-        assert!(is_parsed_to(Repeated::new(b"1", 33).bytes(), &[1; 33]));
-        assert!(is_malformed(Repeated::new(b"1", 34).bytes()));
+        assert_eq!(
+            parse(Repeated::new(b"1", 32).bytes(), &mut room()),
+            Ok([1; 32].as_slice())
+        );
+        assert_eq!(
+            parse(Repeated::new(b"1", 33).bytes(), &mut room()),
+            Ok([1; 33].as_slice())
+        );
+        assert_eq!(
+            parse(Repeated::new(b"1", 34).bytes(), &mut room()),
+            Err(Malformed)
+        );
     }
 
     #[test]
     fn longest_input() {
         let mut text = Repeated::new(b"4194304", MAX_LEVELS);
         assert_eq!(text.bytes().len(), 263);
-        assert!(is_parsed_to(text.bytes(), &[4_194_304; 33]));
+        assert_eq!(
+            parse(text.bytes(), &mut room()),
+            Ok([4_194_304; 33].as_slice())
+        );
 
         text.append(b"\0");
-        assert!(is_parsed_to(text.bytes(), &[4_194_304; 33]));
+        assert_eq!(
+            parse(text.bytes(), &mut room()),
+            Ok([4_194_304; 33].as_slice())
+        );
 
         text.append(b"\0");
-        assert!(is_malformed(text.bytes()));
+        assert_eq!(parse(text.bytes(), &mut room()), Err(Malformed));
 
         let mut text = Repeated::new(b"4194304", MAX_LEVELS);
         text.append(b":");
-        assert!(is_malformed(text.bytes()));
-
-        let mut text = Repeated::new(b"4194304", MAX_LEVELS);
-        text.append(b"0");
-        assert!(is_malformed(text.bytes()));
+        assert_eq!(parse(text.bytes(), &mut room()), Err(Malformed));
     }
 
     #[test]
-    fn largest_number() {
-        assert!(is_parsed_to(b"4194303", &[4_194_303]));
-        assert!(is_parsed_to(b"4194304", &[4_194_304]));
-        assert!(is_malformed(b"4194305"));
-        assert!(is_malformed(b"1:4194305"));
-        assert!(is_malformed(b"4194305:1"));
-        assert!(is_malformed(b"9999999"));
-        assert!(is_malformed(b"10000000"));
+    fn large_numbers() {
+        // The limit is not that of the text: the caller compares with `pid_max`.
+        assert_eq!(parse(b"4194304", &mut room()), Ok([4_194_304].as_slice()));
+        assert_eq!(
+            parse(b"1:4194305", &mut room()),
+            Ok([1, 4_194_305].as_slice())
+        );
+        assert_eq!(
+            parse(b"2147483646:1", &mut room()),
+            Ok([i32::MAX - 1, 1].as_slice())
+        );
     }
 
     #[test]
-    fn overflow() {
-        // `i32::MAX`, and what wraps to 0 and to 1 in 32 and in 64 bits.
-        assert!(is_malformed(b"2147483647"));
-        assert!(is_malformed(b"2147483648"));
-        assert!(is_malformed(b"4294967295"));
-        assert!(is_malformed(b"4294967296"));
-        assert!(is_malformed(b"4294967297"));
-        assert!(is_malformed(b"18446744073709551616"));
-        assert!(is_malformed(b"18446744073709551617"));
-        assert!(is_malformed(&[b'9'; MAX_LEN]));
+    fn numbers_too_large_for_i32() {
+        // `i32::MAX`, and what wraps to a negative number, to 0 and to 1 in 32 and in 64 bits.
+        let max = Ok([i32::MAX].as_slice());
+        assert_eq!(parse(b"2147483647", &mut room()), max);
+        assert_eq!(parse(b"2147483648", &mut room()), max);
+        assert_eq!(parse(b"4294967295", &mut room()), max);
+        assert_eq!(parse(b"4294967296", &mut room()), max);
+        assert_eq!(parse(b"4294967297", &mut room()), max);
+        assert_eq!(parse(b"18446744073709551616", &mut room()), max);
+        assert_eq!(parse(b"18446744073709551617", &mut room()), max);
+        assert_eq!(parse(&[b'9'; MAX_LEN], &mut room()), max);
+        assert_eq!(parse(b"99999999999x", &mut room()), Err(Malformed));
     }
 
     #[test]
     fn leading_zero() {
-        assert!(is_malformed(b"00"));
-        assert!(is_malformed(b"01"));
-        assert!(is_malformed(b"1:02"));
-        assert!(is_malformed(b"00:1"));
-        assert!(is_malformed(b"0000004194304"));
-        assert!(is_malformed(&[b'0'; MAX_LEN]));
+        assert_eq!(parse(b"00", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"01", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1:02", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"00:1", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"0000004194304", &mut room()), Err(Malformed));
+        assert_eq!(parse(&[b'0'; MAX_LEN], &mut room()), Err(Malformed));
     }
 
     #[test]
     fn empty_entry() {
-        assert!(is_malformed(b":"));
-        assert!(is_malformed(b"::"));
-        assert!(is_malformed(b":1"));
-        assert!(is_malformed(b"1:"));
-        assert!(is_malformed(b"1::2"));
-        assert!(is_malformed(b"1:\0"));
-        assert!(is_malformed(&[b':'; MAX_LEN]));
+        assert_eq!(parse(b":", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"::", &mut room()), Err(Malformed));
+        assert_eq!(parse(b":1", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1:", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1::2", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1:\0", &mut room()), Err(Malformed));
+        assert_eq!(parse(&[b':'; MAX_LEN], &mut room()), Err(Malformed));
     }
 
     #[test]
     fn nul_only_once_and_at_the_end() {
-        assert!(is_parsed_to(b"3:22:111\0", &[3, 22, 111]));
-        assert!(is_malformed(b"3:22:111\0\0"));
+        assert_eq!(
+            parse(b"3:22:111\0", &mut room()),
+            Ok([3, 22, 111].as_slice())
+        );
+        assert_eq!(parse(b"3:22:111\0\0", &mut room()), Err(Malformed));
         for at in 0..8 {
             let mut text = *b"3:22:111";
             text[at] = 0;
             // At the end it cuts off a digit, and what is left is a vector.
-            assert_eq!(is_malformed(&text), at != 7);
+            assert_eq!(parse(&text, &mut room()).is_err(), at != 7);
         }
     }
 
@@ -275,47 +279,62 @@ mod tests {
     fn any_other_byte() {
         for byte in 0..=u8::MAX {
             let plain = byte.is_ascii_digit();
-            assert_eq!(is_malformed(&[byte]), !plain);
-            assert_eq!(is_malformed(&[b'1', byte]), !plain && byte != 0);
-            assert_eq!(is_malformed(&[b'1', byte, b'1']), !plain && byte != b':');
+            assert_eq!(parse(&[byte], &mut room()).is_ok(), plain);
+            assert_eq!(
+                parse(&[b'1', byte], &mut room()).is_ok(),
+                plain || byte == 0
+            );
+            assert_eq!(
+                parse(&[b'1', byte, b'1'], &mut room()).is_ok(),
+                plain || byte == b':'
+            );
         }
     }
 
     #[test]
     fn what_2017_took() {
-        assert!(is_malformed(b"5x:+7"));
-        assert!(is_malformed(b"-1"));
-        assert!(is_malformed(b"+1"));
-        assert!(is_malformed(b" 1"));
-        assert!(is_malformed(b"1 "));
-        assert!(is_malformed(b"1\n"));
-        assert!(is_malformed(b"1,2"));
-        assert!(is_malformed(b"0x10"));
+        assert_eq!(parse(b"5x:+7", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"-1", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"+1", &mut room()), Err(Malformed));
+        assert_eq!(parse(b" 1", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1 ", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1\n", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1,2", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"0x10", &mut room()), Err(Malformed));
     }
 
     #[test]
     fn format_one_level() {
-        assert!(is_formatted_to(&[0], b"0"));
-        assert!(is_formatted_to(&[9], b"9"));
-        assert!(is_formatted_to(&[10], b"10"));
-        assert!(is_formatted_to(&[4_194_304], b"4194304"));
+        assert_eq!(format(&[0], &mut buf()), Some(b"0".as_slice()));
+        assert_eq!(format(&[9], &mut buf()), Some(b"9".as_slice()));
+        assert_eq!(format(&[10], &mut buf()), Some(b"10".as_slice()));
+        assert_eq!(
+            format(&[4_194_304], &mut buf()),
+            Some(b"4194304".as_slice())
+        );
     }
 
     #[test]
     fn format_many_levels() {
-        assert!(is_formatted_to(&[], b""));
-        assert!(is_formatted_to(&[3, 22, 111], b"3:22:111"));
-        assert!(is_formatted_to(&[0, 100, 0], b"0:100:0"));
-        assert!(is_formatted_to(
-            &[MAX_PID; MAX_LEVELS],
-            Repeated::new(b"4194304", MAX_LEVELS).bytes()
-        ));
+        assert_eq!(format(&[], &mut buf()), Some(b"".as_slice()));
+        assert_eq!(
+            format(&[3, 22, 111], &mut buf()),
+            Some(b"3:22:111".as_slice())
+        );
+        assert_eq!(
+            format(&[0, 100, 0], &mut buf()),
+            Some(b"0:100:0".as_slice())
+        );
+        assert_eq!(
+            format(&[MAX_PID; MAX_LEVELS], &mut buf()),
+            Some(Repeated::new(b"4194304", MAX_LEVELS).bytes())
+        );
     }
 
     #[test]
     fn format_only_what_fits() {
-        assert!(format(&[10_000_000; MAX_LEVELS], &mut [0; MAX_LEN]).is_none());
-        assert!(format(&[MAX_PID; MAX_LEVELS + 1], &mut [0; MAX_LEN]).is_none());
+        assert_eq!(format(&[10_000_000; MAX_LEVELS], &mut buf()), None);
+        assert_eq!(format(&[MAX_PID; MAX_LEVELS + 1], &mut buf()), None);
     }
 
     #[test]
@@ -330,9 +349,9 @@ mod tests {
 
             for levels in 1..=MAX_LEVELS {
                 let pids = &pids[..levels];
-                let mut buf = [0; MAX_LEN];
+                let mut buf = buf();
                 let text = format(pids, &mut buf).unwrap_or_default();
-                assert!(is_parsed_to(text, pids));
+                assert_eq!(parse(text, &mut room()), Ok(pids));
             }
         }
     }

@@ -1,29 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#include <linux/capability.h>
 #include <linux/user_namespace.h>
 
-#ifndef CONFIG_MULTIUSER
-__rust_helper bool rust_helper_ns_capable(struct user_namespace *ns, int cap)
+__rust_helper struct user_namespace *
+rust_helper_get_user_ns(struct user_namespace *ns)
 {
-	return ns_capable(ns, cap);
+	return get_user_ns(ns);
 }
 
-__rust_helper bool rust_helper_ns_capable_noaudit(struct user_namespace *ns,
-						  int cap)
+__rust_helper void rust_helper_put_user_ns(struct user_namespace *ns)
 {
-	return ns_capable_noaudit(ns, cap);
-}
-#endif /* CONFIG_MULTIUSER */
-
-__rust_helper bool
-rust_helper_checkpoint_restore_ns_capable(struct user_namespace *ns)
-{
-	return checkpoint_restore_ns_capable(ns);
-}
-
-__rust_helper bool
-rust_helper_checkpoint_restore_ns_capable_noaudit(struct user_namespace *ns)
-{
-	return checkpoint_restore_ns_capable_noaudit(ns);
+	put_user_ns(ns);
 }

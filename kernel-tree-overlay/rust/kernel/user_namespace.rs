@@ -2,39 +2,51 @@
 
 //! User namespaces.
 //!
-//! C headers: [`include/linux/user_namespace.h`](srctree/include/linux/user_namespace.h) and
-//! [`include/linux/capability.h`](srctree/include/linux/capability.h)
+//! C header: [`include/linux/user_namespace.h`](srctree/include/linux/user_namespace.h)
 
 use crate::{
     bindings,
-    ffi::c_int,
+    sync::aref::AlwaysRefCounted,
     types::Opaque, //
 };
-
-/// A capability, as in [`capabilities(7)`].
-///
-/// # Invariants
-///
-/// The value is one that `cap_valid()` accepts.
-///
-/// [`capabilities(7)`]: https://man7.org/linux/man-pages/man7/capabilities.7.html
-#[derive(Clone, Copy)]
-pub struct Capability(c_int);
-
-impl Capability {
-    /// System administration, `CAP_SYS_ADMIN`.
-    // INVARIANT: `CAP_SYS_ADMIN` is not above `CAP_LAST_CAP`.
-    pub const SYS_ADMIN: Self = Self(bindings::CAP_SYS_ADMIN as c_int);
-}
+use core::ptr;
 
 /// Wraps the kernel's `struct user_namespace`.
 ///
-/// A user namespace is what a capability is held in. The namespaces of other types refer to the
-/// user namespace that owns them.
+/// A task holds its capabilities in a user namespace. Each namespace of another type has a user
+/// namespace that owns it.
+///
+/// # Invariants
+///
+/// Instances of this type are always ref-counted, that is, a call to `get_user_ns` ensures that the
+/// allocation remains valid at least until the matching call to `put_user_ns`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     sync::aref::ARef,
+///     user_namespace::UserNamespace, //
+/// };
+///
+/// // A reference of one's own.
+/// let initial: ARef<UserNamespace> = UserNamespace::initial().into();
+///
+/// assert!(core::ptr::eq(&*initial, UserNamespace::initial()));
+/// ```
 #[repr(transparent)]
 pub struct UserNamespace {
     inner: Opaque<bindings::user_namespace>,
 }
+
+// SAFETY:
+// - `UserNamespace::dec_ref` can be called from any thread.
+// - It is okay to send ownership of `UserNamespace` across thread boundaries.
+unsafe impl Send for UserNamespace {}
+
+// SAFETY: It's OK to access `UserNamespace` through shared references from other threads because
+// we're either accessing properties that don't change or that are properly synchronised by C code.
+unsafe impl Sync for UserNamespace {}
 
 impl UserNamespace {
     /// Returns a raw pointer to the inner C struct.
@@ -47,8 +59,8 @@ impl UserNamespace {
     ///
     /// # Safety
     ///
-    /// The caller must ensure that `ptr` is valid and remains valid for the lifetime of the
-    /// returned [`UserNamespace`] reference.
+    /// The caller must ensure that `ptr` is valid, remains valid, and has a non-zero reference
+    /// count for the lifetime of the returned [`UserNamespace`] reference.
     #[inline]
     pub unsafe fn from_ptr<'a>(ptr: *const bindings::user_namespace) -> &'a Self {
         // SAFETY: The safety requirements guarantee the validity of the dereference, while the
@@ -56,43 +68,27 @@ impl UserNamespace {
         unsafe { &*ptr.cast() }
     }
 
-    /// Returns whether the current task has the capability `cap` in this user namespace.
-    ///
-    /// The answer may be audited. If it is yes, the task is marked as having used a privilege.
-    #[doc(alias = "ns_capable")]
+    /// Returns the initial user namespace, the ancestor of all others.
+    #[doc(alias = "init_user_ns")]
     #[inline]
-    pub fn capable(&self, cap: Capability) -> bool {
-        // SAFETY: `self.as_ptr()` is valid as `self` is a reference, and `cap` is a capability by
-        // its type invariant.
-        unsafe { bindings::ns_capable(self.as_ptr(), cap.0) }
+    pub fn initial() -> &'static Self {
+        // SAFETY: `init_user_ns` is a static with a reference that is never dropped.
+        unsafe { Self::from_ptr(&raw const bindings::init_user_ns) }
+    }
+}
+
+// SAFETY: The type invariants guarantee that `UserNamespace` is always ref-counted.
+unsafe impl AlwaysRefCounted for UserNamespace {
+    #[inline]
+    fn inc_ref(&self) {
+        // SAFETY: The existence of a shared reference means that the refcount is nonzero.
+        unsafe { bindings::get_user_ns(self.as_ptr()) };
     }
 
-    /// The same as [`capable`](Self::capable), but never audited.
-    #[doc(alias = "ns_capable_noaudit")]
     #[inline]
-    pub fn capable_noaudit(&self, cap: Capability) -> bool {
-        // SAFETY: `self.as_ptr()` is valid as `self` is a reference, and `cap` is a capability by
-        // its type invariant.
-        unsafe { bindings::ns_capable_noaudit(self.as_ptr(), cap.0) }
-    }
-
-    /// Returns whether the current task may checkpoint and restore what this user namespace owns:
-    /// whether it has `CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN` in it.
-    ///
-    /// The answer may be audited. If it is yes, the task is marked as having used a privilege.
-    #[doc(alias = "checkpoint_restore_ns_capable")]
-    #[inline]
-    pub fn checkpoint_restore_capable(&self) -> bool {
-        // SAFETY: `self.as_ptr()` is valid as `self` is a reference.
-        unsafe { bindings::checkpoint_restore_ns_capable(self.as_ptr()) }
-    }
-
-    /// The same as [`checkpoint_restore_capable`](Self::checkpoint_restore_capable), but never
-    /// audited.
-    #[doc(alias = "checkpoint_restore_ns_capable_noaudit")]
-    #[inline]
-    pub fn checkpoint_restore_capable_noaudit(&self) -> bool {
-        // SAFETY: `self.as_ptr()` is valid as `self` is a reference.
-        unsafe { bindings::checkpoint_restore_ns_capable_noaudit(self.as_ptr()) }
+    unsafe fn dec_ref(obj: ptr::NonNull<UserNamespace>) {
+        // SAFETY: The safety requirements guarantee that the refcount is nonzero. The cast is okay
+        // because `UserNamespace` has the same representation as `struct user_namespace`.
+        unsafe { bindings::put_user_ns(obj.cast().as_ptr()) };
     }
 }

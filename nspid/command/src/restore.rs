@@ -200,7 +200,7 @@ impl Building {
                 self.prepare(task.namespace, pids)?;
                 let about = || format!("a thread of {}", task.name);
                 let pid = self.crew.make_thread(process, slot).or_fail(about)?;
-                let got = Task::read(pid).or_fail(about)?.pids;
+                let got = Task::read_pids(pid).or_fail(about)?;
                 if !got.starts_with(pids) {
                     return Err(Failure::other(format!(
                         "{}: wanted {pids:?}, got {got:?}",
@@ -231,15 +231,12 @@ impl Building {
         let mut got = Vec::new();
         for _ in 0..attempts {
             self.prepare(namespace, pids)?;
-            let pid = self.crew.make_task(index).or_fail(about)?;
-            got = Task::read(pid).or_fail(about)?.pids;
+            let write_maps = |user, pid| self.write_maps(user, pid);
+            let pid = self.crew.make_task(index, write_maps).or_fail(about)?;
+            got = Task::read_pids(pid).or_fail(about)?;
             if got.starts_with(&task.pids) {
                 self.made.push((index, pid));
                 self.note_pids(namespace, pids);
-                self.crew
-                    .write_maps(index, |user, pid| self.write_maps(user, pid))
-                    .and_then(|()| self.crew.wait_until_ready(index))
-                    .or_fail(about)?;
                 if let Some(space) = own_space {
                     self.open(space, pid)?;
                 }

@@ -113,50 +113,37 @@ impl Crew {
         let _ = waitpid(Pid::from_raw(foreman.pid()), WaitOptions::empty());
     }
 
-    /// Lets a task come to life, by its maker. Returns what `/proc` calls it.
-    pub fn make_task(&self, task: usize) -> io::Result<i32> {
-        self.slots[self.maker_of(task)].order(MAKE | task as u32)?;
-        self.slots[task].wait_for_pid()
-    }
-
-    /// Writes the maps of the user namespaces that a new task makes.
-    pub fn write_maps(
+    /// Lets a task come to life, by its maker, and writes the maps of the user namespaces that it
+    /// makes. Returns what `/proc` calls it.
+    pub fn make_task(
         &self,
         task: usize,
-        mut write: impl FnMut(usize, i32) -> io::Result<()>,
-    ) -> io::Result<()> {
+        mut write_maps: impl FnMut(usize, i32) -> io::Result<()>,
+    ) -> io::Result<i32> {
         let slot = &self.slots[task];
+        slot.maps.store(0, SeqCst);
+        slot.answer.store(UNANSWERED, SeqCst);
+        self.slots[self.maker_of(task)].send(MAKE | task as u32);
         for (number, user) in self.plan.users(task).into_iter().enumerate() {
             let waiting = 2 * number as u32 + 1;
             slot.wait_while(&slot.maps, |maps| maps < waiting)?;
             if self.users[user].load(SeqCst) == 0 {
-                write(user, slot.pid())?;
+                write_maps(user, slot.pid())?;
                 self.users[user].store(EMPTY, SeqCst);
             }
             slot.maps.store(waiting + 1, SeqCst);
             let _ = futex::wake(&slot.maps, futex::Flags::empty(), 1);
         }
-        Ok(())
-    }
-
-    /// Waits until a new task is where it belongs.
-    pub fn wait_until_ready(&self, task: usize) -> io::Result<()> {
-        let slot = &self.slots[task];
-        slot.wait_while(&slot.answer, |answer| answer == UNANSWERED)?;
-        match slot.answer.load(SeqCst) {
-            0 => {
-                if let Some(user) = self.plan.image.tasks[task].user {
-                    self.users[user].store(task as u32 + 1, SeqCst);
-                }
-                Ok(())
-            }
-            error => Err(io::Error::from_raw_os_error(error as i32)),
+        slot.wait_for_answer()?;
+        if let Some(user) = self.plan.image.tasks[task].user {
+            self.users[user].store(task as u32 + 1, SeqCst);
         }
+        Ok(slot.pid())
     }
 
-    /// The same for the thread of a slot.
+    /// Starts the thread of a slot.
     pub fn make_thread(&self, process: usize, slot: usize) -> io::Result<i32> {
-        self.slots[process].order(MAKE | slot as u32)?;
+        self.slots[process].send(MAKE | slot as u32);
         self.slots[slot].wait_for_pid()
     }
 
@@ -180,16 +167,24 @@ impl Crew {
             let result = match order & !SLOT {
                 NONE => continue,
                 EXIT => process::exit(0),
+                MAKE => {
+                    // What is made answers, unless it cannot be made.
+                    let result = if about < self.plan.image.tasks.len() {
+                        self.make(about).map(|pid| children.push((about, pid)))
+                    } else {
+                        self.start_thread(about)
+                    };
+                    if let Err(error) = result {
+                        self.slots[about].answer(error_number(&error));
+                    }
+                    continue;
+                }
                 LEAD => setsid().map(|_| ()).map_err(io::Error::from),
-                UNDO => match children.iter().position(|(child, _)| *child == about) {
+                _ => match children.iter().position(|(child, _)| *child == about) {
                     Some(place) => end_child(children.swap_remove(place).1)
                         .map(|()| self.slots[about].pid.store(0, SeqCst)),
                     None => Ok(()),
                 },
-                _ if about < self.plan.image.tasks.len() => {
-                    self.make(about).map(|pid| children.push((about, pid)))
-                }
-                _ => self.start_thread(about),
             };
             slot.answer(result.map_or_else(|error| error_number(&error), |()| 0));
         }
@@ -198,7 +193,7 @@ impl Crew {
     /// What a task does before that.
     fn be_born(&self, task: usize) -> ! {
         let slot = &self.slots[task];
-        slot.set_pid(own_pid("/proc/self"));
+        slot.pid.store(own_pid("/proc/self") as u32, SeqCst);
         let image = &self.plan.image.tasks[task];
         if let Ok(name) = CString::new(image.name.as_str()) {
             let _ = set_name(&name);
@@ -274,9 +269,7 @@ impl Crew {
         let is_init = image.is_init(index);
         // An init is made from where the caller is already: the parent of its namespace.
         let elsewhere = !is_init && maker.is_some_and(|maker| maker.namespace != task.namespace);
-        let own = PidNamespace::own()?;
 
-        self.slots[index].answer.store(UNANSWERED, SeqCst);
         if let Some(namespace) = task.namespace.filter(|_| elsewhere) {
             let init = self.slots[image.namespaces[namespace].init].pid();
             PidNamespace::of_process(init)?.enter_for_children()?;
@@ -289,7 +282,7 @@ impl Crew {
             self.be_born(index);
         }
         if elsewhere {
-            own.enter_for_children()?;
+            PidNamespace::own()?.enter_for_children()?;
         }
         match forked? {
             Forked::Parent(pid) => Ok(pid),
@@ -355,6 +348,10 @@ impl Slot {
     fn order(&self, order: u32) -> io::Result<()> {
         self.answer.store(UNANSWERED, SeqCst);
         self.send(order);
+        self.wait_for_answer()
+    }
+
+    fn wait_for_answer(&self) -> io::Result<()> {
         self.wait_while(&self.answer, |answer| answer == UNANSWERED)?;
         match self.answer.load(SeqCst) {
             0 => Ok(()),

@@ -92,10 +92,12 @@ fn space(
         threads: threads[&task.pid],
     };
     let below = children.get(&ns).into_iter().flatten();
+    let mut own: Vec<_> = processes.get(&ns).into_iter().flatten().map(process).collect();
+    own.sort_by_key(|process| process.pids[0]);
     Space {
         inode: ns,
         last_pid: last_pids.map(|last_pids| last_pids.as_slice()[0]),
-        processes: processes.get(&ns).into_iter().flatten().map(process).collect(),
+        processes: own,
         namespaces: below.map(|ns| space(world, *ns, children, processes, threads)).collect(),
     }
 }

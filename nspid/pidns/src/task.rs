@@ -67,8 +67,12 @@ impl Task {
         })
     }
 
-    /// Reads its pids alone.
-    pub(crate) fn read_pids(pid: i32) -> io::Result<Vec<i32>> {
+    /// Reads the pids alone, as [`pids`](Self::pids) has them.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such task.
+    pub fn read_pids(pid: i32) -> io::Result<Vec<i32>> {
         Status::read(pid)?.levels("NSpid")
     }
 

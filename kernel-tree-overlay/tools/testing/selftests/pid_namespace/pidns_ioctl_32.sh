@@ -1,22 +1,27 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs pidns_ioctl_32, and skips it where 32-bit programs cannot be run: without
-# CONFIG_IA32_EMULATION (126, what the shell returns then) or without their
+# Runs the 32-bit builds of the pidns_ioctl_* tests. Skips them where the kernel
+# lacks CONFIG_IA32_EMULATION (126 from the shell) or the machine lacks the
 # libraries (127).
 
-program=$(dirname "$0")/pidns_ioctl_32
-if [ ! -x "$program" ]; then
-	echo "$program is missing or not executable"
-	exit 1
-fi
+cd "$(dirname "$0")" || exit 1
+failed=0
+for test in errors permissions races vector; do
+	program=./pidns_ioctl_${test}_32
+	if [ ! -x "$program" ]; then
+		echo "$program is missing or not executable"
+		exit 1
+	fi
 
-"$program"
-status=$?
-case $status in
-126 | 127)
-	echo "1..0 # SKIP 32-bit programs cannot be run"
-	exit 4
-	;;
-esac
-exit $status
+	"$program"
+	case $? in
+	0) ;;
+	126 | 127)
+		echo "1..0 # SKIP 32-bit programs cannot be run"
+		exit 4
+		;;
+	*) failed=1 ;;
+	esac
+done
+exit $failed

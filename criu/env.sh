@@ -1,0 +1,18 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # the variables are for those who source this
+# Sourced by the scripts of this folder: where CRIU and its series are.
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/env.sh"
+
+criu_version=4.2.1
+criu_patches=$repo/patches/criu-$criu_version
+# What the series is applied to: a checkout of one's own, CRIU_DIR, or what Debian
+# has of this version.
+criu_base=$cache/criu-$criu_version
+criu_name=$criu_version
+if [ -n "${CRIU_DIR:-}" ]; then
+	criu_base=$(realpath "$CRIU_DIR")
+	criu_name=own-$(printf %s "$criu_base" | sha256sum | cut -c 1-8)
+fi
+criu_tree=$cache/criu-tree-$criu_name     # clone with the series, as branch pidns
+criu_before=$cache/criu-before-$criu_name # clone without the series
+criu_tar=$criu_tree.tar                   # $criu_tree when it was built
