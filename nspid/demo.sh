@@ -1,8 +1,8 @@
 #!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
+# SPDX-License-Identifier: GPL-2.0-only
 # Nested containers, made by unshare and bubblewrap, are dumped, killed and restored
-# with the same pids at every level. For a machine of its own: needs root, a kernel
-# with the ioctl, and nspid in PATH. Fails on any difference.
+# with the same pids at every level. For a machine of its own: needs root, and nspid
+# in PATH. Fails on any difference.
 set -eu
 
 dir=$(mktemp -d)
@@ -30,14 +30,14 @@ unshare --pid --fork --kill-child --mount-proc sh "$dir/outermost" &
 unshare=$!
 read -r _ <"$dir/ready"
 root=$(pgrep -P $unshare)
-nspid tree "$root"
+nspid tree -t "$root"
 
 printf '\n2. One of the innermost tasks, at each level\n'
-nspid show "$(pgrep -n -x sleep)"
+nspid show -t "$(pgrep -n -x sleep)"
 
 printf '\n3. Dump it, and kill it\n'
-nspid dump "$root" >"$dir/dump"
-nspid verify --fork "$dir/dump" "$root"
+nspid dump -t "$root" >"$dir/dump"
+nspid verify --fork -t "$root" "$dir/dump"
 kill -9 $unshare
 wait $unshare || true
 tail --pid="$root" -f /dev/null
@@ -45,8 +45,8 @@ echo "all gone, and with them the cursors"
 
 printf '\n4. Restore it: each task a stand-in with the same pids inside\n'
 restored=$(nspid restore "$dir/dump")
-nspid tree "$restored"
+nspid tree -t "$restored"
 
 printf '\n5. Is it the same, down to the next pid at every level?\n'
-nspid verify --fork "$dir/dump" "$restored"
+nspid verify --fork -t "$restored" "$dir/dump"
 kill -9 "$restored"

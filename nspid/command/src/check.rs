@@ -81,12 +81,19 @@ pub fn states(
     pid_max: Option<i32>,
     pids: impl IntoIterator<Item = i32>,
 ) -> Result<Vec<(i32, State)>, Failure> {
-    let ns = ns.inode().or_fail(|| "the namespace".to_owned())?;
+    let about = || "the namespace".to_owned();
+    let file = ns;
+    let ns = file.inode().or_fail(about)?;
+    let depth = file.try_clone().and_then(PidNamespace::chain).or_fail(about)?.len();
+    // A hidden task has as many more pids as it is deeper.
+    let hidden = world.hidden.iter().filter(|task| file.pid_of(task.pid).is_ok());
+    let hidden = hidden.filter_map(|task| Some((task, task.pids.len().checked_sub(depth)?)));
     // Which of its pids, for each task that has one there.
     let inside: Vec<(&Task, usize)> = world
         .tasks
         .iter()
         .filter_map(|task| Some((task, world.chain_of(task).position(|level| level == ns)?)))
+        .chain(hidden)
         .collect();
     let state = |pid: i32| {
         if let Some(pid_max) = pid_max.filter(|pid_max| pid >= *pid_max) {
@@ -151,9 +158,12 @@ pub fn check(
     let wanted = pids.iter().copied().chain(from_dump.iter().copied());
     let states = states(&world, cursors.namespace(), pid_max, wanted)?;
 
-    let depth = cursors.namespace().try_clone().and_then(PidNamespace::chain);
-    let depth = depth.map_or(0, |chain| chain.len());
-    let hidden = world.hidden.iter().filter(|task| task.pids.len() >= depth).count();
+    let inode = cursors.namespace().inode().or_fail(|| "the namespace".to_owned())?;
+    let hidden = world.hidden.iter().filter(|task| {
+        let unknown = cursors.namespace().pid_of(task.pid).is_err();
+        unknown && world.can_be_inside(task, cursors.namespace(), inode)
+    });
+    let hidden = hidden.count();
     if hidden > 0 {
         output::note(&format!("you may not look at {hidden} tasks, which can have pids there"));
     }

@@ -214,6 +214,23 @@ pub enum Command {
         /// The dump; -: stdin
         file: PathBuf,
     },
+    /// CRIU's action script: a restored container goes on with its next pid
+    ///
+    /// CRIU restores each task with its pid, but not the last pid of the pid namespace: it hands out
+    /// old pids again. At post-dump this keeps the last pid and pid_max in nspid.json beside CRIU's
+    /// images. At post-restore, when all tasks exist and none runs, it sets them. It leaves alone
+    /// the namespace of CRIU itself, external namespaces, and images without that file.
+    ///
+    /// CRIU starts an action script without arguments: name one that runs this command.
+    #[command(after_help = CRIU_ACTION, after_long_help = CRIU_ACTION)]
+    CriuAction {
+        #[command(flatten)]
+        way: Way,
+        /// End with an error if this fails, so that CRIU fails too: the container is not dumped, or
+        /// not restored. Without it, a failure is a warning in CRIU's log
+        #[arg(long)]
+        fatal: bool,
+    },
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -269,3 +286,14 @@ const VERIFY: &str = "\
 Examples:
   nspid verify --fork -t 4712 web.json
   nspid dump -t 4711 | nspid verify -t 4712 -";
+const CRIU_ACTION: &str = "\
+Examples:
+  criu dump -t 4711 -D images --action-script /usr/libexec/nspid/criu-action
+  criu restore -D images --action-script /usr/libexec/nspid/criu-action
+
+Configuration:
+  action-script /usr/libexec/nspid/criu-action
+  This line in /etc/criu/default.conf serves CRIU and all that start it: runc, crun, podman,
+  docker, containerd and LXC. In another file it serves fewer:
+  /etc/criu/runc.conf   runc, also below docker and containerd
+  /etc/criu/crun.conf   crun 1.26 and later with CRIU 4.2 and later, also below podman";

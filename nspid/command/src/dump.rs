@@ -114,17 +114,18 @@ fn read(pid: i32, options: Options) -> Result<Dumped, Failure> {
     Ok(Dumped { image, seen, notes, cursors })
 }
 
-/// A task that cannot be looked at could be in the tree: as a descendant, or if it is so deep.
+/// A task that cannot be looked at can be in the tree: as a descendant, or in a namespace of it.
 fn check_hidden(
     world: &World,
     members: &HashSet<i32>,
     inits: &HashMap<u64, i32>,
 ) -> Result<(), Failure> {
-    let depths = inits.keys().map(|ns| world.chain(*ns).count());
-    let least = depths.min().unwrap_or(usize::MAX);
+    let can_be_inside = |task: &Task| {
+        inits.keys().any(|ns| world.can_be_inside(task, &world.spaces[ns].file, *ns))
+    };
     let hidden = world.hidden.iter();
     let hidden: Vec<_> = hidden
-        .filter(|task| members.contains(&task.process) || task.pids.len() >= least)
+        .filter(|task| members.contains(&task.process) || can_be_inside(task))
         .map(|task| format!("{} ({})", task.pid, task.name))
         .collect();
     if hidden.is_empty() {

@@ -4,6 +4,7 @@
 
 mod check;
 mod cli;
+mod criu_action;
 mod cursors;
 mod dump;
 mod failure;
@@ -55,6 +56,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             let options = verify::Options { fork, without_entered, way, json };
             return verify::verify(&file, target.process()?, options);
         }
+        Command::CriuAction { way, fatal } => return criu_action::criu_action(way, fatal),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "nspid", &mut io::stdout());
         }

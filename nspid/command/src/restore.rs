@@ -394,7 +394,7 @@ impl Building {
     }
 }
 
-fn has_pid_max_per_namespace() -> bool {
+pub fn has_pid_max_per_namespace() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().ok());
     let version: (Option<u32>, Option<u32>) =

@@ -86,6 +86,16 @@ impl World {
         task.ns.into_iter().flat_map(|ns| self.chain(ns))
     }
 
+    /// Whether a task that cannot be looked at can be in a namespace or below it.
+    pub fn can_be_inside(&self, hidden: &Task, file: &PidNamespace, ns: u64) -> bool {
+        match file.pid_of(hidden.pid) {
+            Ok(_) => true,
+            Err(error) if task::is_gone(&error) => false,
+            // Before Linux 6.11. It has a pid at each level.
+            Err(_) => hidden.pids.len() >= self.chain(ns).count(),
+        }
+    }
+
     /// How many tasks are in `ns` itself, and how many in namespaces below it.
     pub fn count(&self, ns: u64) -> (usize, usize) {
         let own = self.tasks.iter().filter(|task| task.ns == Some(ns)).count();

@@ -131,6 +131,16 @@ impl PidNamespace {
         sys::pid_from_pidns(self.as_fd(), pid)
     }
 
+    /// What the task with `pid` in the caller's own namespace is called in this one. It needs no
+    /// permission to look at the task.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if there is no such task, or if it has no pid here. `ENOTTY` on kernels before v6.11.
+    pub fn pid_of(&self, pid: i32) -> io::Result<i32> {
+        sys::pid_in_pidns(self.as_fd(), pid)
+    }
+
     /// Lets the children of the caller come to life in this namespace from now on.
     ///
     /// # Errors

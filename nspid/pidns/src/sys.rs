@@ -23,6 +23,7 @@ pub(crate) const NS_GET_PARENT: Opcode = opcode::none(NSIO, 2);
 const NS_GET_NSTYPE: Opcode = opcode::none(NSIO, 3);
 const NS_GET_OWNER_UID: Opcode = opcode::none(NSIO, 4);
 const NS_GET_PID_FROM_PIDNS: Opcode = opcode::read::<libc::c_int>(NSIO, 6);
+const NS_GET_PID_IN_PIDNS: Opcode = opcode::read::<libc::c_int>(NSIO, 8);
 const NS_GET_ID: Opcode = opcode::read::<u64>(NSIO, 13);
 const NS_SPECIFIC_IOC: Opcode = opcode::read_write::<PidnsRequest>(NSIO, 14);
 
@@ -108,6 +109,12 @@ pub(crate) fn related_ns(fd: BorrowedFd<'_>, opcode: Opcode) -> io::Result<Owned
 pub(crate) fn pid_from_pidns(fd: BorrowedFd<'_>, pid: i32) -> io::Result<i32> {
     // SAFETY: The kernel takes the argument as a pid.
     unsafe { Request::with_value(NS_GET_PID_FROM_PIDNS, pid as usize) }.call(fd)
+}
+
+/// What that namespace calls the task with `pid` in the caller's.
+pub(crate) fn pid_in_pidns(fd: BorrowedFd<'_>, pid: i32) -> io::Result<i32> {
+    // SAFETY: The kernel takes the argument as a pid.
+    unsafe { Request::with_value(NS_GET_PID_IN_PIDNS, pid as usize) }.call(fd)
 }
 
 pub(crate) fn ns_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
