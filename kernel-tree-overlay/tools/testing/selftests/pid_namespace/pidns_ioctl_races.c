@@ -124,6 +124,7 @@ TEST_F(lifetime, dead_ancestor_comes_before_no_init)
 
 	end_ns(3);
 	EXPECT_ERROR(ESRCH, set_as(NULL, fd, "1000"));
+	EXPECT_ERROR(ESRCH, set_as(NULL, fd, "1000:2000:3000:4000"));
 	EXPECT_GET_ERROR(ESRCH, NULL, fd);
 }
 
