@@ -67,7 +67,11 @@ impl fmt::Display for State {
                 write!(f, "taken as a session without its leader, of process {}", members(list))
             }
             Self::Group { members: list } => {
-                write!(f, "taken as a process group without its leader, of process {}", members(list))
+                write!(
+                    f,
+                    "taken as a process group without its leader, of process {}",
+                    members(list)
+                )
             }
             Self::NotBelowPidMax { pid_max } => write!(f, "not below pid_max, {pid_max}"),
         }

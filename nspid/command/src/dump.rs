@@ -120,9 +120,8 @@ fn check_hidden(
     members: &HashSet<i32>,
     inits: &HashMap<u64, i32>,
 ) -> Result<(), Failure> {
-    let can_be_inside = |task: &Task| {
-        inits.keys().any(|ns| world.can_be_inside(task, &world.spaces[ns].file, *ns))
-    };
+    let can_be_inside =
+        |task: &Task| inits.keys().any(|ns| world.can_be_inside(task, &world.spaces[ns].file, *ns));
     let hidden = world.hidden.iter();
     let hidden: Vec<_> = hidden
         .filter(|task| members.contains(&task.process) || can_be_inside(task))
@@ -341,7 +340,10 @@ impl Users {
         }
         let parent = ns.parent().or_fail(about)?;
         let Some(parent) = parent else {
-            return Err(Failure::other(format!("{} is not below your own user namespace", about())));
+            return Err(Failure::other(format!(
+                "{} is not below your own user namespace",
+                about()
+            )));
         };
         let parent = self.add(image, parent)?;
         let Some(process) = self.processes.get(&inode) else {
@@ -384,7 +386,9 @@ fn read_map(process: i32, name: &str) -> Result<Map, Failure> {
 /// The same extent with its outer ids as they are called inside of `parent`.
 fn outside_of(parent: &Map, [inside, outside, count]: [u32; 3]) -> Option<[u32; 3]> {
     let fits = |extent: &&[u32; 3]| {
-        outside.checked_sub(extent[1]).is_some_and(|offset| count <= extent[2].saturating_sub(offset))
+        outside
+            .checked_sub(extent[1])
+            .is_some_and(|offset| count <= extent[2].saturating_sub(offset))
     };
     let extent = parent.iter().find(fits)?;
     Some([inside, extent[0] + (outside - extent[1]), count])

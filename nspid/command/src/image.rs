@@ -212,7 +212,8 @@ impl Image {
                 return Err(format!("user namespace {index} is more than {MAX_DEPTH} levels deep"));
             }
         }
-        let user_exists = |user: Option<usize>| user.is_none_or(|user| user < self.user_namespaces.len());
+        let user_exists =
+            |user: Option<usize>| user.is_none_or(|user| user < self.user_namespaces.len());
         for (index, space) in self.namespaces.iter().enumerate() {
             if space.parent.is_some_and(|parent| parent >= index) {
                 return Err(format!("namespace {index} comes before the one it is in"));
@@ -230,7 +231,9 @@ impl Image {
                 return Err(format!("the pid_max of namespace {index} is out of range"));
             }
             if !user_exists(space.user) {
-                return Err(format!("namespace {index} is owned by a user namespace that is not there"));
+                return Err(format!(
+                    "namespace {index} is owned by a user namespace that is not there"
+                ));
             }
         }
         for index in 0..self.tasks.len() {
@@ -268,7 +271,8 @@ impl Image {
             return Err(format!("task {index} is the child of a zombie"));
         }
         let parent_user = parent.and_then(|parent| parent.user);
-        if parent_user.is_some() && !self.user_chain(task.user).any(|user| Some(user) == parent_user)
+        if parent_user.is_some()
+            && !self.user_chain(task.user).any(|user| Some(user) == parent_user)
         {
             return Err(format!("task {index} is outside of its parent's user namespace"));
         }
@@ -324,7 +328,9 @@ fn check_format(format: u32) -> Result<(), String> {
     if (FIRST_FORMAT..=FORMAT).contains(&format) {
         return Ok(());
     }
-    Err(format!("format {format} is not known, only {FIRST_FORMAT} to {FORMAT}: it is of another nspid"))
+    Err(format!(
+        "format {format} is not known, only {FIRST_FORMAT} to {FORMAT}: it is of another nspid"
+    ))
 }
 
 #[cfg(test)]
@@ -332,43 +338,90 @@ pub mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A tree in which each task picks its parent, and whether it starts a namespace, by a number.
-    pub fn image_of(choices: &[(u8, bool)]) -> Image {
+    /// What a task of [`image_of`] does, by the bits of a number.
+    const NAMESPACE: u8 = 1;
+    const USER: u8 = 2;
+    const SESSION: u8 = 4;
+    const GROUP: u8 = 8;
+    /// Stays in the session that its parent had before it led one.
+    const EARLY: u8 = 16;
+    /// Is in a session whose leader is gone.
+    const ORPHAN: u8 = 32;
+
+    /// A tree in which each task picks its parent, and what it starts, by numbers.
+    pub fn image_of(choices: &[(u8, u8)]) -> Image {
         let mut image = Image { format: FORMAT, ..Image::default() };
         let mut last = Vec::<i32>::new();
-        for (index, (choice, starts)) in choices.iter().enumerate() {
+        for (index, (choice, bits)) in choices.iter().enumerate() {
             let parent = (index > 0).then(|| usize::from(*choice) % index.max(1));
-            let parent_ns = parent.and_then(|parent| image.tasks[parent].namespace);
-            let mut namespace = parent_ns;
-            if index == 0 || (*starts && image.chain(parent_ns).count() < 5) {
-                namespace = Some(image.namespaces.len());
-                image.namespaces.push(Space { parent: parent_ns, init: index, ..Space::default() });
+            let of_parent = parent.map(|parent| image.tasks[parent].clone()).unwrap_or_default();
+            let mut task = Task { parent, name: format!("task-{index}"), ..Task::default() };
+
+            task.user = of_parent.user;
+            if bits & USER != 0 && image.user_chain(of_parent.user).count() < 5 {
+                task.user = Some(image.user_namespaces.len());
+                let uid_map = vec![[0, u32::from(*choice), 1]];
+                let user = UserSpace { parent: of_parent.user, uid_map, ..UserSpace::default() };
+                image.user_namespaces.push(user);
+            }
+            task.namespace = of_parent.namespace;
+            let starts = bits & NAMESPACE != 0 && image.chain(of_parent.namespace).count() < 5;
+            if index == 0 || starts {
+                task.namespace = Some(image.namespaces.len());
+                let (parent, user) = (of_parent.namespace, task.user);
+                let pid_max = Some(301 + i32::from(*choice));
+                image.namespaces.push(Space {
+                    parent,
+                    init: index,
+                    user,
+                    pid_max,
+                    ..Space::default()
+                });
                 last.push(0);
             }
-            let mut pids = Vec::new();
-            for ns in image.chain(namespace).collect::<Vec<_>>() {
-                last[ns] += 1;
-                pids.push(last[ns]);
-                image.namespaces[ns].last_pid = Some(last[ns]);
+            let mut next_pids = |image: &mut Image| -> Vec<i32> {
+                let levels: Vec<_> = image.chain(task.namespace).collect();
+                let next = levels.into_iter().map(|ns| {
+                    last[ns] += 1;
+                    image.namespaces[ns].last_pid = Some(last[ns]);
+                    last[ns]
+                });
+                next.collect()
+            };
+            let is_init = image.namespaces.iter().any(|space| space.init == index);
+            let adopted = image.namespaces.iter().any(|space| Some(space.init) == parent);
+            (task.session, task.group) = (of_parent.session.clone(), of_parent.group.clone());
+            if bits & ORPHAN != 0 && adopted && !is_init {
+                let gone = Some(Leader::Gone(next_pids(&mut image)));
+                (task.session, task.group) = (gone.clone(), gone);
+            } else if bits & SESSION != 0 {
+                let own = Some(Leader::Task(index));
+                (task.session, task.group) = (own.clone(), own);
+            } else if bits & EARLY != 0 && of_parent.session == parent.map(Leader::Task) {
+                let before = of_parent.parent.map(|index| &image.tasks[index]);
+                task.session = before.and_then(|task| task.session.clone());
+                task.group = before.and_then(|task| task.group.clone());
+            } else if bits & GROUP != 0 {
+                task.group = Some(Leader::Task(index));
             }
-            let name = format!("task-{index}");
-            image.tasks.push(Task { parent, namespace, pids, name, ..Task::default() });
+            task.pids = next_pids(&mut image);
+            image.tasks.push(task);
         }
         image
     }
 
     proptest! {
         #[test]
-        fn round_trip(choices in prop::collection::vec(any::<(u8, bool)>(), 1..40)) {
+        fn round_trip(choices in prop::collection::vec(any::<(u8, u8)>(), 1..40)) {
             let image = image_of(&choices);
             prop_assert_eq!(image.check(), Ok(()));
             let text = serde_json::to_string(&image).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Image>(&text).unwrap(), image);
+            prop_assert_eq!(Image::parse(text.as_bytes()).unwrap(), image);
         }
 
         #[test]
         fn one_pid_twice_is_found(
-            choices in prop::collection::vec(any::<(u8, bool)>(), 2..40),
+            choices in prop::collection::vec(any::<(u8, u8)>(), 2..40),
             choice in any::<prop::sample::Index>(),
         ) {
             let mut image = image_of(&choices);
@@ -383,7 +436,7 @@ pub mod tests {
 
     #[test]
     fn what_cannot_be_made_is_found() {
-        let good = image_of(&[(0, true), (0, false), (0, true), (2, false)]);
+        let good = image_of(&[(0, NAMESPACE), (0, 0), (0, NAMESPACE | USER), (2, SESSION)]);
         assert_eq!(good.check(), Ok(()));
         let broken = |break_it: fn(&mut Image)| {
             let mut image = good.clone();
@@ -391,6 +444,21 @@ pub mod tests {
             image.check().unwrap_err()
         };
         assert!(broken(|image| image.format = 3).contains("format 3"));
+        assert!(broken(|image| image.tasks[1].user = Some(7)).contains("not there"));
+        assert!(broken(|image| image.tasks[3].user = None).contains("outside"));
+        assert!(broken(|image| image.namespaces[1].user = Some(7)).contains("not there"));
+        assert!(broken(|image| image.namespaces[1].pid_max = Some(300)).contains("pid_max"));
+        assert!(broken(|image| image.user_namespaces[0].parent = Some(0)).contains("comes before"));
+        let far = Some(Leader::Task(9));
+        assert!(Image {
+            tasks: vec![Task { session: far, ..good.tasks[0].clone() }],
+            ..good.clone()
+        }
+        .check()
+        .is_err());
+        assert!(
+            broken(|image| image.tasks[1].group = Some(Leader::Gone(vec![]))).contains("session")
+        );
         assert!(broken(|image| image.tasks[1].parent = Some(3)).contains("before its parent"));
         assert!(broken(|image| image.tasks[0].zombie = true).contains("cannot be an init"));
         assert!(broken(|image| image.tasks[2].pids[0] = 2).contains("cannot be an init"));
@@ -400,5 +468,12 @@ pub mod tests {
         assert!(broken(|image| image.tasks[1].pids.push(5)).contains("one pid for each level"));
         assert!(broken(|image| image.tasks[3].namespace = Some(7)).contains("not there"));
         assert!(broken(|image| image.tasks[3].namespace = None).contains("outside"));
+    }
+    #[test]
+    fn an_old_dump_is_read_and_a_newer_one_refused_by_name() {
+        let old = include_bytes!("../tests/format-1.json");
+        assert!(!Image::parse(old).unwrap().has_users_and_sessions());
+        let newer = r#"{"format":9,"something":"new"}"#;
+        assert!(Image::parse(newer.as_bytes()).unwrap_err().contains("format 9 is not known"));
     }
 }

@@ -51,7 +51,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Dump { target, outer, without_entered, way } => {
             dump::print(target.process()?, dump::Options { outer, without_entered, way })?;
         }
-        Command::Restore { target, way, file } => restore::restore(&file, target.namespace()?, way)?,
+        Command::Restore { target, way, file } => {
+            restore::restore(&file, target.namespace()?, way)?
+        }
         Command::Verify { target, fork, without_entered, way, json, file } => {
             let options = verify::Options { fork, without_entered, way, json };
             return verify::verify(&file, target.process()?, options);

@@ -76,10 +76,15 @@ impl Plan {
         for index in 0..self.lasting {
             let task = self.image.tasks[index].clone();
             if let Some(Leader::Gone(pids)) = &task.session {
-                let parent_session = task.parent.map(|parent| &self.image.tasks[parent].session);
+                // A leader's own parent, for a child that was there before the session.
+                let former = task.parent.and_then(|parent| match self.leads_session(parent) {
+                    true => self.image.tasks[parent].parent,
+                    false => Some(parent),
+                });
+                let born_with = former.map(|former| &self.image.tasks[former].session);
                 let namespace = self.image.namespace_of_gone(task.namespace, pids.len());
                 let adopter = namespace.map(|namespace| self.image.namespaces[namespace].init);
-                if parent_session == Some(&task.session) {
+                if born_with == Some(&task.session) {
                     // Born into it.
                 } else if task.parent.is_some() && adopter == task.parent {
                     let key = (namespace, pids.clone());
@@ -121,8 +126,10 @@ impl Plan {
                 }
                 leader => leader.clone(),
             };
-            let (session, group) =
-                (resolve(&self.image.tasks[index].session), resolve(&self.image.tasks[index].group));
+            let (session, group) = (
+                resolve(&self.image.tasks[index].session),
+                resolve(&self.image.tasks[index].group),
+            );
             self.image.tasks[index].session = session;
             self.image.tasks[index].group = group;
         }
@@ -295,5 +302,61 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::image_of;
+    use proptest::prelude::*;
+
+    /// What comes out: the sessions and groups, by the index of their leader.
+    fn outcome(plan: &Plan) -> Vec<(Option<usize>, Option<usize>)> {
+        let count = plan.image.tasks.len();
+        let mut now = vec![None; count];
+        let early = |index: usize| plan.makers[index].filter(|_| plan.is_early(index));
+        for index in &plan.order {
+            let (mut session, mut group) = plan.makers[*index]
+                .map_or((None, None), |maker| now[maker].expect("a maker is made first"));
+            if plan.sessions[*index] == Session::Lead {
+                (session, group) = (Some(*index), Some(*index));
+            }
+            match plan.groups[*index] {
+                Group::Lead if plan.sessions[*index] == Session::Inherit => group = Some(*index),
+                Group::Join(leader) => group = Some(leader),
+                _ => {}
+            }
+            now[*index] = Some((session, group));
+            if let Some(maker) = early(*index) {
+                let left = |other: &usize| early(*other) == Some(maker) && now[*other].is_none();
+                if !(0..count).any(|other| left(&other)) {
+                    now[maker] = Some((Some(maker), Some(maker)));
+                }
+            }
+        }
+        now.into_iter().map(|task| task.expect("all are made")).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn sessions_and_groups_come_out_as_they_were(
+            choices in prop::collection::vec(any::<(u8, u8)>(), 1..40),
+        ) {
+            let image = image_of(&choices);
+            prop_assert_eq!(image.check(), Ok(()));
+            let plan = Plan::new(image.clone()).unwrap();
+            prop_assert_eq!(&plan.notes, &Vec::<String>::new());
+            let outcome = outcome(&plan);
+            for (task, (session, group)) in image.tasks.iter().zip(&outcome) {
+                for (wanted, got) in [(&task.session, session), (&task.group, group)] {
+                    let got = got.map(|leader| match leader < plan.lasting {
+                        true => Leader::Task(leader),
+                        false => Leader::Gone(plan.image.tasks[leader].pids.clone()),
+                    });
+                    prop_assert_eq!(wanted, &got, "{}", task.name);
+                }
+            }
+        }
     }
 }

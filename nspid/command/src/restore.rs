@@ -34,7 +34,8 @@ pub fn restore(file: &Path, around: PidNamespace, way: Way) -> Result<(), Failur
     let image = Image::read(file)?;
     let around = way.open(around)?;
     check_first(&image, &around)?;
-    let plan = Plan::new(image).map_err(|what| Failure::other(format!("cannot be restored: {what}")))?;
+    let plan =
+        Plan::new(image).map_err(|what| Failure::other(format!("cannot be restored: {what}")))?;
     for note in &plan.notes {
         output::note(note);
     }
@@ -276,7 +277,9 @@ impl Building {
     fn write_maps(&self, user: usize, pid: i32) -> io::Result<()> {
         let user = &self.plan.image.user_namespaces[user];
         let text = |map: &[[u32; 3]]| -> String {
-            map.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect()
+            map.iter()
+                .map(|[inside, outside, count]| format!("{inside} {outside} {count}\n"))
+                .collect()
         };
         let write = || -> io::Result<()> {
             if !user.setgroups {
@@ -396,8 +399,8 @@ impl Building {
 
 pub fn has_pid_max_per_namespace() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().ok());
-    let version: (Option<u32>, Option<u32>) =
-        (numbers.next().flatten(), numbers.next().flatten());
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().ok());
+    let version: (Option<u32>, Option<u32>) = (numbers.next().flatten(), numbers.next().flatten());
     version >= (Some(6), Some(14))
 }

@@ -58,7 +58,12 @@ pub fn run(
 }
 
 /// Returns the child when it has the right pids and runs the command.
-fn start(ns: &PidNamespace, pids: &LastPids, how: How, command: &[OsString]) -> Result<Pid, Failure> {
+fn start(
+    ns: &PidNamespace,
+    pids: &LastPids,
+    how: How,
+    command: &[OsString],
+) -> Result<Pid, Failure> {
     let wanted = pids.as_slice();
     if let Some(zero) = wanted.iter().position(|pid| *pid == 0) {
         return Err(Failure::other(format!("there is no pid 0 (level {zero} of {pids})")));

@@ -232,7 +232,8 @@ impl Crew {
             slot.wait_while(&slot.maps, |maps| maps == waiting)?;
 
             let user = &self.plan.image.user_namespaces[user];
-            if let (Some([uid, ..]), Some([gid, ..])) = (user.uid_map.first(), user.gid_map.first()) {
+            if let (Some([uid, ..]), Some([gid, ..])) = (user.uid_map.first(), user.gid_map.first())
+            {
                 set_group(*gid)?;
                 set_user(*uid)?;
             }

@@ -39,9 +39,7 @@ impl Target {
     /// The process itself, or the init of the namespace.
     pub fn process(&self) -> Result<i32, Failure> {
         match self.target {
-            Some(pid) => {
-                Ok(Task::read(pid).or_fail(|| format!("process {pid}"))?.process)
-            }
+            Some(pid) => Ok(Task::read(pid).or_fail(|| format!("process {pid}"))?.process),
             None => {
                 let init = self.namespace()?.translate(1);
                 init.or_fail(|| "the init of the namespace".to_owned())

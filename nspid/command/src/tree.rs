@@ -116,11 +116,13 @@ fn draw(space: &Space, indent: &str, text: &mut String) {
             ..=1 => String::new(),
             threads => format!(" ({threads} threads)"),
         };
-        *text += &format!("{indent}{corner}─ {}  {}{zombie}{threads}\n", pids.join(":"), process.name);
+        *text +=
+            &format!("{indent}{corner}─ {}  {}{zombie}{threads}\n", pids.join(":"), process.name);
     }
     for below in &space.namespaces {
         lines_left -= 1;
-        let (corner, indent_below) = if lines_left == 0 { ('└', "   ") } else { ('├', "│  ") };
+        let (corner, indent_below) =
+            if lines_left == 0 { ('└', "   ") } else { ('├', "│  ") };
         *text += &format!("{indent}{corner}─ ");
         draw(below, &format!("{indent}{indent_below}"), text);
     }

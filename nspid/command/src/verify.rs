@@ -8,7 +8,9 @@ use std::{
     process::ExitCode,
 };
 
-use pidns::{fork_with_pids, next_pid, task::Task, Cursors, Forked, LastPids, PidNamespace, MAX_PID};
+use pidns::{
+    fork_with_pids, next_pid, task::Task, Cursors, Forked, LastPids, PidNamespace, MAX_PID,
+};
 use rustix::process::{
     kill_process, set_parent_process_death_signal, waitpid, Pid, Signal, WaitOptions,
 };
@@ -142,7 +144,8 @@ impl Comparison<'_> {
             let what = format!("{} is in another namespace", name(self.expected, index));
             self.differences.push(what);
         }
-        if self.expected.has_users_and_sessions() && !is_same(&mut self.users, task.user, found.user)
+        if self.expected.has_users_and_sessions()
+            && !is_same(&mut self.users, task.user, found.user)
         {
             let what = format!("{} is in another user namespace", name(self.expected, index));
             self.differences.push(what);

@@ -1,10 +1,13 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 
 //! What needs neither root nor a kernel with the ioctl.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used)]
 
-use std::process::{Command, Output};
+use std::{
+    io::Write,
+    process::{Command, Output, Stdio},
+};
 
 fn nspid(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nspid")).args(arguments).output().unwrap()
@@ -22,13 +25,24 @@ fn help_has_exit_status_and_examples() {
     assert!(text(&output.stdout).contains("Examples:"));
 }
 
+const COMMANDS: [&str; 10] =
+    ["show", "tree", "get", "set", "reserve", "check", "run", "dump", "restore", "verify"];
+
 #[test]
-fn man_page_has_all_commands() {
+fn man_pages() {
     let page = text(&nspid(&["man"]).stdout);
-    for heading in ["SHOW", "TREE", "GET", "SET", "RUN", "DUMP", "RESTORE", "VERIFY"] {
-        assert!(page.contains(&format!(".SH {heading}\n")), "{heading}");
+    for command in COMMANDS {
+        assert!(page.contains(&format!("nspid\\-{command}(1)")), "{command}");
+        let page = text(&nspid(&["man", command]).stdout);
+        for heading in ["NAME", "SYNOPSIS", "OPTIONS", "EXAMPLES", "FILES", "\"SEE ALSO\""] {
+            assert!(page.contains(&format!(".SH {heading}\n")), "{command}: {heading}: {page}");
+        }
+    }
+    for heading in ["\"EXIT STATUS\"", "EXAMPLES", "FILES", "\"SEE ALSO\""] {
+        assert!(page.contains(&format!(".SH {heading}\n")), "{heading}: {page}");
     }
     assert!(page.contains("CONFIG_PID_NS_IOCTL"));
+    assert_eq!(nspid(&["man", "nothing"]).status.code(), Some(1));
 }
 
 #[test]
@@ -43,16 +57,19 @@ fn completions_for_each_shell() {
 fn wrong_usage() {
     for arguments in [
         &[][..],
-        &["show"],
-        &["show", "1", "--ns", "/proc/1/ns/pid"],
-        &["set", "1:2"],
-        &["set", "--pid", "1", "01:2"],
-        &["set", "--pid", "1", ""],
-        &["run", "--pid", "1", "--pids", "5"],
+        &["show", "-t", "1", "--ns", "/proc/1/ns/pid"],
+        &["show", "-t", "0"],
+        &["get", "--levels", "0"],
+        &["set"],
+        &["set", "-t", "1", "01:2"],
+        &["set", "-t", "1", ""],
+        &["check"],
+        &["reserve", "0"],
+        &["run", "-t", "1", "--pids", "5"],
     ] {
         assert_eq!(nspid(arguments).status.code(), Some(2), "{arguments:?}");
     }
-    let output = nspid(&["set", "--pid", "1", "1:+2"]);
+    let output = nspid(&["set", "-t", "1", "1:+2"]);
     assert!(text(&output.stderr).contains("\"+2\" is not a pid"), "{output:?}");
 }
 
@@ -79,4 +96,18 @@ fn something_else_than_a_dump() {
         std::fs::remove_file(&path).unwrap();
         assert_eq!(output.status.code(), Some(1), "{json}: {output:?}");
     }
+}
+
+#[test]
+fn a_dump_of_another_format_is_refused_by_name() {
+    let mut restore = Command::new(env!("CARGO_BIN_EXE_nspid"))
+        .args(["restore", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    restore.stdin.take().unwrap().write_all(b"{\"format\":3,\"new\":1}").unwrap();
+    let output = restore.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("stdin: format 3 is not known"), "{output:?}");
 }

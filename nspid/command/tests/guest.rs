@@ -14,6 +14,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
 };
 
 const NSPID: &str = env!("CARGO_BIN_EXE_nspid");
@@ -336,10 +337,8 @@ fn set_that_cannot_be() {
     let own_pid_max: i32 = own_pid_max.trim().parse().unwrap();
     fails(&nspid(&["set", "-t", &pid, "1:1:1"]), 1, "3 numbers, but there are only 2 levels");
     let above = nspid(&["set", "-t", &pid, &format!("1:{}", own_pid_max + 1)]);
-    let limit = format!(
-        "level 1: {} is above pid_max of that namespace, {own_pid_max}",
-        own_pid_max + 1
-    );
+    let limit =
+        format!("level 1: {} is above pid_max of that namespace, {own_pid_max}", own_pid_max + 1);
     fails(&above, 5, &limit);
     fails(&nspid(&["set", "-t", &pid, "007"]), 2, "without leading");
     fails(&without_ioctl(&["set", "-t", &pid, "--how", "ioctl", "5"]), 3, "CONFIG_PID_NS_IOCTL");
@@ -402,8 +401,10 @@ fn helpers_without_clone3_put_back_what_they_take() {
 /// CRIU's issues 1199 and 1307: container runtimes mount it read-only.
 #[test]
 fn set_where_proc_sys_is_read_only() {
-    let container = Container::new("mount -o bind /proc/sys /proc/sys && \
-        mount -o remount,bind,ro /proc/sys && echo ready; sleep inf");
+    let container = Container::new(
+        "mount -o bind /proc/sys /proc/sys && \
+        mount -o remount,bind,ro /proc/sys && echo ready; sleep inf",
+    );
     let caps = if is_without_ioctl() { "+all" } else { "-all,+checkpoint_restore,+sys_ptrace" };
     let output = command("nsenter")
         .args(["--target", &container.pid(), "--pid", "--mount", "setpriv"])
@@ -523,7 +524,8 @@ fn a_closed_pipe_ends_it_quietly() {
 fn json_and_quiet() {
     let container = Container::new(NESTED);
     let pid = container.pid();
-    let json: serde_json::Value = serde_json::from_str(&ok(&["get", "--json", "-t", &pid])).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(&["get", "--json", "-t", &pid])).unwrap();
     assert_eq!(json["how"], if is_without_ioctl() { "helper" } else { "ioctl" });
     assert_eq!(json["last_pids"].as_array().unwrap().len(), 2);
     let json: serde_json::Value =
@@ -688,6 +690,25 @@ fn restore_1000_tasks_in_3_levels() {
     assert!(report.contains(", 3 namespaces"), "{report}");
 }
 
+/// In no more than twice the time that making them took.
+#[test]
+fn restore_2000_tasks_in_one_container() {
+    let start = Instant::now();
+    let mut container = Container::new(
+        "for i in $(seq 2000); do sleep inf & [ $((i % 10)) != 0 ] || /bin/true; done; echo ready; wait",
+    );
+    let making = start.elapsed();
+    let dump = file(&ok(&["dump", "-t", &container.pid()]));
+    container.end();
+    let start = Instant::now();
+    let restored = Restored::new(&["restore", dump.to_str().unwrap()]);
+    let restoring = start.elapsed();
+    println!("made in {making:?}, restored in {restoring:?}");
+    let report = ok(&["verify", "--fork", "-t", &restored.0, dump.to_str().unwrap()]);
+    assert!(report.contains("the same: 2001 processes"), "{report}");
+    assert!(restoring <= 2 * making, "made in {making:?}, restored in {restoring:?}");
+}
+
 #[test]
 fn restore_into_another_namespace() {
     let container = Container::new(NESTED);
@@ -791,7 +812,11 @@ fn restore_that_is_interrupted_leaves_nothing() {
 #[test]
 fn restore_with_ioctl_alone_or_without_privilege() {
     let container = Container::new(NESTED);
-    fails(&without_ioctl(&["dump", "--how", "ioctl", "-t", &container.pid()]), 3, "CONFIG_PID_NS_IOCTL");
+    fails(
+        &without_ioctl(&["dump", "--how", "ioctl", "-t", &container.pid()]),
+        3,
+        "CONFIG_PID_NS_IOCTL",
+    );
     let dump = without_ioctl(&["dump", "-t", &container.pid()]);
     assert!(dump.status.success());
     let dump = file(&stdout(&dump));
@@ -806,7 +831,8 @@ fn restore_with_ioctl_alone_or_without_privilege() {
 /// CRIU's issue 1462.
 #[test]
 fn dump_and_restore_pid_max() {
-    let container = Container::new("echo 400 >/proc/sys/kernel/pid_max; sleep inf & echo ready; wait");
+    let container =
+        Container::new("echo 400 >/proc/sys/kernel/pid_max; sleep inf & echo ready; wait");
     let pid = container.pid();
     let dump = file(&ok(&["dump", "-t", &pid]));
     assert!(fs::read_to_string(&dump).unwrap().contains("\"pid_max\": 400"));
@@ -816,12 +842,15 @@ fn dump_and_restore_pid_max() {
     let json: serde_json::Value =
         serde_json::from_str(&ok(&["show", "--json", "-t", &restored.0])).unwrap();
     assert_eq!(json["levels"][0]["pid_max"], 400);
-    let inside = ["--target", &restored.0, "--pid", "sh", "-c", "echo 500 >/proc/sys/kernel/pid_max"];
+    let inside =
+        ["--target", &restored.0, "--pid", "sh", "-c", "echo 500 >/proc/sys/kernel/pid_max"];
     assert!(Command::new("nsenter").args(inside).status().unwrap().success());
     // The pid of nsenter's child was taken from the cursor.
     let output = nspid(&["verify", "-t", &restored.0, dump.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(6), "{output:?}");
-    assert!(stdout(&output).contains("the pid_max in the namespace of sh [1] is 500 instead of 400"));
+    assert!(
+        stdout(&output).contains("the pid_max in the namespace of sh [1] is 500 instead of 400")
+    );
 }
 
 /// Three levels, each owned by a user namespace of its own, made by a user without privilege. With
@@ -843,8 +872,15 @@ fn dump_and_restore_rootless_containers() {
         middle.display()
     ));
     let container = Container::new_by(
-        &["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "unshare", "--user",
-          "--map-root-user"],
+        &[
+            "setpriv",
+            "--reuid=1000",
+            "--regid=1000",
+            "--clear-groups",
+            "unshare",
+            "--user",
+            "--map-root-user",
+        ],
         &format!("exec sh {}", outermost.display()),
     );
     let pid = container.pid();
@@ -872,11 +908,10 @@ fn dump_and_restore_rootless_containers() {
 #[test]
 fn dump_needs_to_see_only_the_tree() {
     let fewer = "--bounding-set=-sys_ptrace,-wake_alarm";
-    let container = Container::new_by(&["setpriv", fewer, "unshare"], "sleep inf & echo ready; wait");
-    let look = command("setpriv")
-        .args([fewer, "--", "readlink", "/proc/1/ns/pid"])
-        .output()
-        .unwrap();
+    let container =
+        Container::new_by(&["setpriv", fewer, "unshare"], "sleep inf & echo ready; wait");
+    let look =
+        command("setpriv").args([fewer, "--", "readlink", "/proc/1/ns/pid"]).output().unwrap();
     assert!(!look.status.success(), "{look:?}");
     let dump = command("setpriv")
         .args([fewer, "--", NSPID, "dump", "-t", &container.pid()])
@@ -946,7 +981,10 @@ fn dump_refuses_strangers() {
     fails(&nspid(&["dump", "-t", &container.pid()]), 1, &format!("{inside} (sleep)"));
     let output = nspid(&["dump", "--without-entered", "-t", &container.pid()]);
     assert!(output.status.success(), "{output:?}");
-    assert!(stderr(&output).contains(&format!("{inside} (sleep); they are left out")), "{output:?}");
+    assert!(
+        stderr(&output).contains(&format!("{inside} (sleep); they are left out")),
+        "{output:?}"
+    );
     let dump = file(&stdout(&output));
     ok(&["verify", "--without-entered", "-t", &container.pid(), dump.to_str().unwrap()]);
     stranger.kill().unwrap();

@@ -197,7 +197,8 @@ impl Cursors {
         let mut helpers = Vec::new();
         let mut spent = None;
         for level in 0..numbers.len() {
-            let helper = Helper::enter(&reach[level..], self.may_spend).map_err(|error| error.at(level));
+            let helper =
+                Helper::enter(&reach[level..], self.may_spend).map_err(|error| error.at(level));
             let helper = match helper {
                 Ok(helper) => helper,
                 Err(error) => {
@@ -256,7 +257,8 @@ impl Cursors {
     ///
     /// `EINVAL` if it is out of range: 301 is the least.
     pub fn set_pid_max(&self, pid_max: i32) -> Result<(), Error> {
-        let kept = self.kept.borrow_mut().as_mut().map(|helper| helper.write(Setting::PidMax, pid_max));
+        let kept =
+            self.kept.borrow_mut().as_mut().map(|helper| helper.write(Setting::PidMax, pid_max));
         let result = match kept {
             Some(result) => result,
             None => {
