@@ -382,6 +382,10 @@ impl Building {
 
     /// Ends all that was made, children first.
     fn remove(&self) {
+        // An init ends after all in its namespace, and a helper only once we wait for it.
+        for cursors in self.cursors.iter().chain([&self.around]) {
+            cursors.end_helper();
+        }
         let all: Vec<OwnedFd> = self
             .made
             .iter()

@@ -92,6 +92,9 @@ impl Cursors {
     /// [`pid_max`](Self::pid_max), at the price of two system calls instead of a fork. With the
     /// ioctl only `pid_max` needs it.
     ///
+    /// The namespace cannot end before its helper: wait for its init only after
+    /// [`end_helper`](Self::end_helper).
+    ///
     /// # Errors
     ///
     /// [`Error::NotPermitted`] also where the pids of a helper cannot be chosen.

@@ -12,6 +12,16 @@ pub const MAX_PID: i32 = 4 * 1024 * 1024;
 ///
 /// From 1 to [`MAX_LEVELS`] numbers, each from 0 to [`MAX_PID`]. There is one way to write a
 /// vector: decimal, joined by single `:`, without sign, blank or leading zero.
+///
+/// ```
+/// use pidns::{LastPids, ParseVectorError};
+///
+/// let last_pids: LastPids = "3:22:111".parse()?;
+/// assert_eq!(last_pids.as_slice(), [3, 22, 111]);
+/// let error = "3:+22".parse::<LastPids>().unwrap_err();
+/// assert_eq!(error, ParseVectorError::Number("+22".to_owned()));
+/// # Ok::<(), ParseVectorError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LastPids(Vec<i32>);
 
