@@ -17,6 +17,7 @@
  *	threads=N	it has N threads besides the first
  *	exit=N		zombie with exit status N
  *	kill=N		zombie by signal N
+ *	proc		it mounts proc on /proc-ID
  *	gone		it exits when it has forked its children, and its parent waits for it
  */
 #define _GNU_SOURCE
@@ -42,7 +43,7 @@
 
 static struct task {
 	int id, parent, enter, join, threads, exit, kill;
-	int new, unshare, setsid, late, pgrp, gone;
+	int new, unshare, setsid, late, pgrp, proc, gone;
 } tasks[MAX];
 static int nr;
 
@@ -86,12 +87,12 @@ static void *thread(void *arg)
 	return NULL;
 }
 
-static int pid_ns(int pid)
+static int pid_ns(int pid, const char *name)
 {
 	char path[64];
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		err(1, "%s", path);
@@ -116,8 +117,8 @@ static void spawn(struct task *t)
 	if (t->unshare && unshare(CLONE_NEWPID))
 		err(1, "unshare");
 	if (t->enter >= 0) {
-		own = pid_ns(parent);
-		set_children_ns(pid_ns(wait_for(&shared->pid[INDEX(by_id(t->enter))])));
+		own = pid_ns(parent, "pid_for_children");
+		set_children_ns(pid_ns(wait_for(&shared->pid[INDEX(by_id(t->enter))]), "pid"));
 	}
 
 	pid = syscall(SYS_clone, SIGCHLD | (t->new ? CLONE_NEWPID : 0), NULL, NULL, NULL, NULL);
@@ -185,10 +186,27 @@ static void run(struct task *t)
 	}
 	set(&shared->pid[INDEX(t)], atoi(self));
 
+	if (t->proc) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/proc-%d", t->id);
+		if (mkdir(path, 0755) || mount("proc", path, "proc", 0, NULL))
+			err(1, "mount of %s", path);
+	}
 	if (t->exit >= 0)
 		_exit(t->exit);
 	while (t->kill >= 0)
 		pause();
+
+	/* Before an unshare(), after which there can be no new ones */
+	pthread_barrier_init(&barrier, NULL, t->threads + 1);
+	for (int i = 0; i < t->threads; i++) {
+		pthread_t id;
+
+		if (pthread_create(&id, NULL, thread, &barrier))
+			errx(1, "pthread_create");
+	}
+	pthread_barrier_wait(&barrier);
 
 	for (int i = 0; i < nr; i++)
 		if (&tasks[i] != t && tasks[i].parent == t->id)
@@ -198,15 +216,6 @@ static void run(struct task *t)
 		setsid();
 	if (t->gone)
 		_exit(0);
-
-	pthread_barrier_init(&barrier, NULL, t->threads + 1);
-	for (int i = 0; i < t->threads; i++) {
-		pthread_t id;
-
-		if (pthread_create(&id, NULL, thread, &barrier))
-			errx(1, "pthread_create");
-	}
-	pthread_barrier_wait(&barrier);
 
 	__atomic_add_fetch(&shared->built, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &shared->built, FUTEX_WAKE, MAX, NULL, NULL, 0);
@@ -254,7 +263,7 @@ static void read_spec(void)
 				{ "new", &t->new },	  { "unshare", &t->unshare }, { "enter", &t->enter },
 				{ "setsid", &t->setsid }, { "late", &t->late },	      { "pgrp", &t->pgrp },
 				{ "join", &t->join },	  { "threads", &t->threads }, { "exit", &t->exit },
-				{ "kill", &t->kill },	  { "gone", &t->gone },
+				{ "kill", &t->kill },	  { "gone", &t->gone },	      { "proc", &t->proc },
 			};
 			size_t i;
 

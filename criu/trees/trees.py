@@ -69,12 +69,13 @@ def snapshot(root):
             task["for_children"] = names.get(os.stat(f"/proc/{pid}/ns/pid_for_children").st_ino)
             spaces[task["ns"]] = last_pid(f"/proc/{pid}/ns/pid")
         tasks[task["NSpid"][0]] = task
-    return tasks, spaces
+    mounts = {str(m.name): names.get(os.stat(m / "1/ns/pid").st_ino) for m in pathlib.Path(f"/proc/{root}/root").glob("proc*")}
+    return tasks, spaces, mounts
 
 
 def compare(before, after, what):
     wrong = []
-    for kind, old, new in zip(("task", "last pid of"), before, after):
+    for kind, old, new in zip(("task", "last pid of", "mount"), before, after):
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):
                 wrong.append(f"{kind} {key}:\n  before: {old.get(key)}\n  after:  {new.get(key)}")
@@ -98,6 +99,7 @@ def spec_of_seed(seed):
     path = [(0,)]      # inits down to it
     leaf = [False]     # zombies and tasks that leave have no children, but gone ones do
     lines = ["0 0"]
+    unshared = {}      # task: inits down to the pid namespace of its children
     gone = [False]
     for i in range(1, rnd.randint(4, 24)):
         parent = rnd.choice([t for t in range(i) if not leaf[t]])
@@ -108,7 +110,9 @@ def spec_of_seed(seed):
         leaf.append(False)
         gone.append(False)
         if kind < 0.25 and len(where) < 6:
-            words.append("new")
+            words.append("unshare" if rnd.random() < 0.3 and parent not in unshared else "new")
+            if words == ["unshare"]:
+                unshared[parent] = where + (i,)
             where = where + (i,)
         elif kind < 0.35:
             # Into a namespace below that of the parent whose init is not among those who leave
@@ -118,7 +122,14 @@ def spec_of_seed(seed):
                 t = rnd.choice(below)
                 words.append(f"enter={t}")
                 where = path[t]
-        is_init = words == ["new"]
+        elif parent in unshared:
+            where = unshared[parent]
+        is_init = bool(where) and where[-1] == i
+        if is_init and parent in unshared and words == ["new"]:
+            # clone() with CLONE_NEWPID fails after unshare()
+            words, where, is_init = [], unshared[parent], False
+        if is_init and len(where) == 2 and rnd.random() < 0.5:
+            words.append("proc")
         if rnd.random() < 0.2:
             words.append("setsid")
         elif rnd.random() < 0.1:
@@ -129,9 +140,13 @@ def spec_of_seed(seed):
             words.append(f"join={rnd.randrange(i)}")
         if end < 0.12:
             words.append(f"exit={rnd.randrange(128)}")
+            if "proc" in words:
+                words.remove("proc")
             leaf[i] = True
         elif end < 0.16:
             words.append(f"kill={rnd.choice((1, 9, 15)) if not is_init else 9}")
+            if "proc" in words:
+                words.remove("proc")
             leaf[i] = True
         elif end < 0.3 and not is_init:
             words.append("gone")
@@ -150,12 +165,17 @@ class Refused(Exception):
 def criu(action, images, *options):
     log = images / f"{action}.log"
     args = [os.environ["CRIU"], action, "-D", images, "-o", log, "-v4", "--manage-cgroups=ignore", *options]
-    done = subprocess.run(list(map(str, args)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # A file, as a restored tree keeps the descriptors of a failed criu open
+    with open(log.with_suffix(".out"), "w+b") as out:
+        try:
+            done = subprocess.run(list(map(str, args)), stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=300)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"criu {action} hangs")
     if done.returncode:
         errors = [l for l in log.read_text(errors="replace").splitlines() if "Error" in l] if log.exists() else []
         if action == "dump" and errors and "Can't dump" in errors[0]:
             raise Refused(errors[0].split("): ", 1)[-1])
-        raise AssertionError(f"criu {action} failed, log in {log}:\n" + "\n".join(errors[:12]) + done.stdout.decode()[-500:])
+        raise AssertionError(f"criu {action} failed, log in {log}:\n" + "\n".join(errors[:12]))
 
 
 def run_tree(spec, work):
