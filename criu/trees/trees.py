@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""trees.py [-k] SPEC|SEED...: dumps, kills and restores trees of tasks in nested pid
+"""trees.py [-k] SPEC|SEED|SEED-SEED...: dumps, kills and restores trees of tasks in nested pid
 namespaces, twice each, and compares what /proc shows of every task before and after: its pids,
 process group and session in each pid namespace, its parent, state and threads, the pid
 namespace of its children, and the last pid of each pid namespace.
@@ -7,7 +7,20 @@ namespace of its children, and the last pid of each pid namespace.
 SPEC is a file for build-tree, SEED a number that a tree is made from. Run as root in a kernel
 with the ioctl, and with CRIU=, the criu program, and BUILD_TREE=, the built build-tree.c.
 """
-import argparse, ctypes, fcntl, os, pathlib, random, re, shutil, signal, struct, subprocess, sys, tempfile
+import argparse
+import ctypes
+import fcntl
+import os
+import pathlib
+import random
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
 
 NS_SPECIFIC_IOC = 0xC018B70E
 GET_LAST_PID = 2
@@ -83,16 +96,6 @@ def compare(before, after, what):
         raise AssertionError(f"{what}:\n" + "\n".join(wrong))
 
 
-def next_pids(root, pids):
-    """The pids of one fork in each pid namespace, the deepest first"""
-    vectors = []
-    for pid in sorted(pids, key=lambda p: -len(status(p)["NSpid"].split())):
-        out = subprocess.run(["nsenter", "-t", str(pid), "-p", "sh", "-c", "echo $$"],
-                             capture_output=True, text=True, check=True).stdout
-        vectors.append(int(out))
-    return vectors
-
-
 def spec_of_seed(seed):
     rnd = random.Random(seed)
     level = [0]        # of task's pid namespace
@@ -100,7 +103,6 @@ def spec_of_seed(seed):
     leaf = [False]     # zombies and tasks that leave have no children, but gone ones do
     lines = ["0 0"]
     unshared = {}      # task: inits down to the pid namespace of its children
-    gone = [False]
     for i in range(1, rnd.randint(4, 24)):
         parent = rnd.choice([t for t in range(i) if not leaf[t]])
         words = []
@@ -108,7 +110,6 @@ def spec_of_seed(seed):
         end = rnd.random()
         kind = rnd.random()
         leaf.append(False)
-        gone.append(False)
         if kind < 0.25 and len(where) < 6:
             words.append("unshare" if rnd.random() < 0.3 and parent not in unshared else "new")
             if words == ["unshare"]:
@@ -150,7 +151,6 @@ def spec_of_seed(seed):
             leaf[i] = True
         elif end < 0.3 and not is_init:
             words.append("gone")
-            gone[i] = True
         elif rnd.random() < 0.2:
             words.append(f"threads={rnd.randint(1, 3)}")
         path.append(where)
@@ -192,7 +192,6 @@ def run_tree(spec, work):
         # Both ends: a tree that fails must not block the reader for good
         with open(os.open(root / "ready", os.O_RDWR), "rb", buffering=0) as fifo:
             watch = os.pidfd_open(pid)
-            import select
             ready, _, _ = select.select([fifo, watch], [], [], 60)
             os.close(watch)
             if fifo not in ready:
