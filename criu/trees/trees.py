@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""trees.py [-k] SPEC|SEED|SEED-SEED...: dumps, kills and restores trees of tasks in nested pid
+namespaces, twice each, and compares what /proc shows of every task before and after: its pids,
+process group and session in each pid namespace, its parent, state and threads, the pid
+namespace of its children, and the last pid of each pid namespace.
+
+SPEC is a file for build-tree, SEED a number that a tree is made from. Run as root in a kernel
+with the ioctl, and with CRIU=, the criu program, and BUILD_TREE=, the built build-tree.c.
+"""
+import argparse
+import ctypes
+import fcntl
+import os
+import pathlib
+import random
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+
+NS_SPECIFIC_IOC = 0xC018B70E
+GET_LAST_PID = 2
+KEYS = ("NSpid", "NSpgid", "NSsid")
+
+
+def status(pid, tid=None):
+    text = pathlib.Path(f"/proc/{pid}/task/{tid or pid}/status").read_text()
+    return dict(line.split(":\t", 1) for line in text.splitlines())
+
+
+def children(pid):
+    return [int(c) for t in os.listdir(f"/proc/{pid}/task")
+            for c in pathlib.Path(f"/proc/{pid}/task/{t}/children").read_text().split()]
+
+
+def last_pid(ns):
+    """The last pid of an open pid namespace, None if it has none any more"""
+    buf = ctypes.create_string_buffer(16)
+    req = struct.pack("=IIQII", GET_LAST_PID, 0, ctypes.addressof(buf), len(buf), 1)
+    with open(ns, "rb") as f:
+        try:
+            length = fcntl.ioctl(f, NS_SPECIFIC_IOC, req)
+        except ProcessLookupError:
+            return None
+    # The request is copied, the buffer it points to is ours
+    return int(buf.raw.split(b"\0")[0])
+
+
+def snapshot(root):
+    """All tasks below root by their pid in its namespace"""
+    depth = len(status(root)["NSpid"].split()) - 1
+    names = {}  # inode of a pid namespace: its init's pids
+
+    def vector(s, key):
+        return tuple(map(int, s[key].split()[depth:]))
+
+    def walk(pid):
+        yield pid
+        for child in children(pid):
+            yield from walk(child)
+
+    tasks, spaces = {}, {}
+    pids = list(walk(root))
+    for pid in pids:
+        s = status(pid)
+        if vector(s, "NSpid")[-1] == 1:
+            names[os.stat(f"/proc/{pid}/ns/pid").st_ino] = vector(s, "NSpid")
+    for pid in pids:
+        s = status(pid)
+        parent = status(int(s["PPid"]))["NSpid"].split()[depth:] if pid != root else [0]
+        task = {key: vector(s, key) for key in KEYS}
+        task["parent"] = int(parent[0])
+        task["state"] = "Z" if s["State"][0] == "Z" else "alive"
+        task["exit"] = pathlib.Path(f"/proc/{pid}/stat").read_text().split()[-1] if task["state"] == "Z" else None
+        task["threads"] = sorted(vector(status(pid, t), "NSpid") for t in os.listdir(f"/proc/{pid}/task"))
+        task["ns"] = names[os.stat(f"/proc/{pid}/ns/pid").st_ino]
+        if task["state"] != "Z":
+            task["for_children"] = names.get(os.stat(f"/proc/{pid}/ns/pid_for_children").st_ino)
+            spaces[task["ns"]] = last_pid(f"/proc/{pid}/ns/pid")
+        tasks[task["NSpid"][0]] = task
+    mounts = {str(m.name): names.get(os.stat(m / "1/ns/pid").st_ino) for m in pathlib.Path(f"/proc/{root}/root").glob("proc*")}
+    return tasks, spaces, mounts
+
+
+def compare(before, after, what):
+    wrong = []
+    for kind, old, new in zip(("task", "last pid of", "mount"), before, after):
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                wrong.append(f"{kind} {key}:\n  before: {old.get(key)}\n  after:  {new.get(key)}")
+    if wrong:
+        raise AssertionError(f"{what}:\n" + "\n".join(wrong))
+
+
+def spec_of_seed(seed):
+    rnd = random.Random(seed)
+    level = [0]        # of task's pid namespace
+    path = [(0,)]      # inits down to it
+    leaf = [False]     # zombies and tasks that leave have no children, but gone ones do
+    lines = ["0 0"]
+    unshared = {}      # task: inits down to the pid namespace of its children
+    for i in range(1, rnd.randint(4, 24)):
+        parent = rnd.choice([t for t in range(i) if not leaf[t]])
+        words = []
+        where = path[parent]
+        end = rnd.random()
+        kind = rnd.random()
+        leaf.append(False)
+        if kind < 0.25 and len(where) < 6:
+            words.append("unshare" if rnd.random() < 0.3 and parent not in unshared else "new")
+            if words == ["unshare"]:
+                unshared[parent] = where + (i,)
+            where = where + (i,)
+        elif kind < 0.35:
+            # Into a namespace below that of the parent whose init is not among those who leave
+            below = [t for t in range(i) if path[t][:len(where)] == where and len(path[t]) > len(where)
+                     and path[t][-1] == t and not leaf[t]]
+            if below:
+                t = rnd.choice(below)
+                words.append(f"enter={t}")
+                where = path[t]
+        elif parent in unshared:
+            where = unshared[parent]
+        is_init = bool(where) and where[-1] == i
+        if is_init and parent in unshared and words == ["new"]:
+            # clone() with CLONE_NEWPID fails after unshare()
+            words, where, is_init = [], unshared[parent], False
+        if is_init and len(where) == 2 and rnd.random() < 0.5:
+            words.append("proc")
+        if rnd.random() < 0.2:
+            words.append("setsid")
+        elif rnd.random() < 0.1:
+            words.append("late")
+        elif rnd.random() < 0.2:
+            words.append("pgrp")
+        elif rnd.random() < 0.2:
+            words.append(f"join={rnd.randrange(i)}")
+        if "unshare" in words:
+            pass  # without an init the parent could not fork again
+        elif end < 0.12:
+            words.append(f"exit={rnd.randrange(128)}")
+            if "proc" in words:
+                words.remove("proc")
+            leaf[i] = True
+        elif end < 0.16:
+            words.append(f"kill={rnd.choice((1, 9, 15)) if not is_init else 9}")
+            if "proc" in words:
+                words.remove("proc")
+            leaf[i] = True
+        elif end < 0.3 and not is_init:
+            words.append("gone")
+        elif rnd.random() < 0.2:
+            words.append(f"threads={rnd.randint(1, 3)}")
+        path.append(where)
+        lines.append(f"{i} {parent} {' '.join(words)}".strip())
+    return "\n".join(lines) + "\n"
+
+
+class Refused(Exception):
+    pass
+
+
+def criu(action, images, *options):
+    log = images / f"{action}.log"
+    args = [os.environ["CRIU"], action, "-D", images, "-o", log, "-v4", "--manage-cgroups=ignore", *options]
+    # A file, as a restored tree keeps the descriptors of a failed criu open
+    with open(log.with_suffix(".out"), "w+b") as out:
+        try:
+            done = subprocess.run(list(map(str, args)), stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=300)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"criu {action} hangs")
+    if done.returncode:
+        errors = [l for l in log.read_text(errors="replace").splitlines() if "Error" in l] if log.exists() else []
+        if action == "dump" and errors and "Can't dump" in errors[0]:
+            raise Refused(errors[0].split("): ", 1)[-1])
+        raise AssertionError(f"criu {action} failed, log in {log}:\n" + "\n".join(errors[:12]))
+
+
+def run_tree(spec, work):
+    root = work / "root"
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tree", root], check=True)
+    for name in ("proc", "tmp", "dev"):
+        (root / name).mkdir()
+    shutil.copy(os.environ["BUILD_TREE"], root / "build-tree")
+    (root / "spec").write_text(spec)
+    os.mkfifo(root / "ready")
+    pid = int(subprocess.run([os.environ["BUILD_TREE"], root], stdout=subprocess.PIPE, check=True).stdout)
+    try:
+        # Both ends: a tree that fails must not block the reader for good
+        with open(os.open(root / "ready", os.O_RDWR), "rb", buffering=0) as fifo:
+            watch = os.pidfd_open(pid)
+            ready, _, _ = select.select([fifo, watch], [], [], 60)
+            os.close(watch)
+            if fifo not in ready:
+                raise AssertionError(f"the tree was not built: {(root / 'log').read_text()}")
+        (root / "ready").unlink()
+        before = snapshot(pid)
+        for turn in (1, 2):
+            images = work / f"images{turn}"
+            images.mkdir()
+            criu("dump", images, "-t", pid)
+            criu("restore", images, "-d", "--root", root, "--pidfile", images / "pid")
+            pid = int((images / "pid").read_text())
+            compare(before, snapshot(pid), f"turn {turn}")
+        return before
+    finally:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        subprocess.run(["umount", "-l", root], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-k", "--keep-going", action="store_true")
+    parser.add_argument("--logs", default="/tmp")
+    parser.add_argument("trees", nargs="+")
+    args = parser.parse_args()
+    trees = []
+    for tree in args.trees:
+        if re.fullmatch(r"\d+-\d+", tree):
+            first, last = map(int, tree.split("-"))
+            trees += map(str, range(first, last + 1))
+        else:
+            trees.append(tree)
+    failed = refused = 0
+    for tree in trees:
+        spec = spec_of_seed(int(tree)) if tree.isdigit() else pathlib.Path(tree).read_text()
+        with tempfile.TemporaryDirectory(dir="/run", ignore_cleanup_errors=True) as work:
+            try:
+                before = run_tree(spec, pathlib.Path(work))
+                print(f"ok {tree}: {len(before[0])} tasks in {len(before[1])} pid namespaces", flush=True)
+            except Refused as e:
+                refused += 1
+                print(f"refused {tree}: {e}", flush=True)
+            except Exception as e:
+                failed += 1
+                print(f"FAILED {tree}: {e}\n{spec}", flush=True)
+                keep = pathlib.Path(args.logs) / f"tree-{pathlib.Path(tree).name}"
+                shutil.rmtree(keep, ignore_errors=True)
+                for log in pathlib.Path(work).glob("images*/*.log"):
+                    keep.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(log, keep / f"{log.parent.name}-{log.name}")
+                if not args.keep_going:
+                    break
+    print(f"{len(trees)} trees: {failed} failed, {refused} refused")
+    sys.exit(failed != 0)
+
+
+if __name__ == "__main__":
+    main()
