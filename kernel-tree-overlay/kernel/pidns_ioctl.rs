@@ -11,13 +11,15 @@
 //! has the policy: it decodes a request, finds the levels that it names, and decides whether the
 //! caller may make it. It allocates nothing: the longest vector is small enough for the stack.
 
-use core::ptr;
-
 use kernel::{
     bindings,
     capability::Capability,
     error::from_result,
     ioctl::_IOC_SIZE,
+    num::casts::{
+        self,
+        FromSafeCast, //
+    },
     pid_namespace::PidNamespace,
     prelude::*,
     transmute,
@@ -36,7 +38,7 @@ use pidns_last_pid_vec::{
     MAX_PID, //
 };
 
-static_assert!(MAX_LEVELS == PidNamespace::MAX_LEVEL as usize + 1);
+static_assert!(MAX_LEVELS == casts::u32_as_usize(PidNamespace::MAX_LEVEL) + 1);
 static_assert!(MAX_PID >= PidNamespace::PID_MAX_LIMIT);
 
 impl From<Malformed> for Error {
@@ -45,11 +47,11 @@ impl From<Malformed> for Error {
     }
 }
 
-/// `struct pidns_ioc_req`, the argument.
+/// The argument of the ioctl.
 #[repr(transparent)]
 struct Argument(uapi::pidns_ioc_req);
 
-// SAFETY: Each field is an integer, for which any bytes are valid.
+// SAFETY: All fields are integers, so any bytes are valid, and there is no interior mutability.
 unsafe impl transmute::FromBytes for Argument {}
 
 /// What the caller asks for.
@@ -99,7 +101,7 @@ impl TryFrom<Argument> for Request {
 
 /// Returns `size` bytes of user memory at `addr`.
 fn user_slice(addr: u64, size: usize) -> Result<UserSlice> {
-    // A machine with 32-bit pointers has no memory above them.
+    // A 32-bit kernel has no user memory above 4 GiB.
     let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
     Ok(UserSlice::new(UserPtr::from_addr(addr), size))
 }
@@ -113,9 +115,8 @@ enum Audit {
 
 /// Decides which levels the caller may read and set.
 struct Access<'a> {
-    /// The level of the caller's own pid namespace. If that is neither the open one nor an ancestor
-    /// of it, no level is deep enough.
-    own_level: u32,
+    /// The level of the caller's own pid namespace, if that is the open one or an ancestor of it.
+    own_level: Option<u32>,
 
     /// The last user namespace that granted a level at or below the caller's own. One user
     /// namespace often owns many levels, and is asked once.
@@ -132,7 +133,7 @@ impl<'a> Access<'a> {
             own_level: current!()
                 .active_pid_ns()
                 .filter(|own| open.is_within(own))
-                .map_or(u32::MAX, |own| own.level()),
+                .map(|own| own.level()),
             grants_restore: None,
             grants_admin: None,
         }
@@ -142,16 +143,16 @@ impl<'a> Access<'a> {
     fn granted(&mut self, level: &'a PidNamespace, audit: Audit) -> bool {
         let user_ns = level.user_ns();
 
-        if level.level() >= self.own_level {
+        if self.own_level.is_some_and(|own| level.level() >= own) {
             // The rule of `ns_last_pid` and `clone3(set_tid)`.
-            once(&mut self.grants_restore, user_ns, || match audit {
+            granted_or_ask(&mut self.grants_restore, user_ns, || match audit {
                 Audit::Yes => user_ns.checkpoint_restore_capable(),
                 Audit::No => user_ns.checkpoint_restore_capable_noaudit(),
             })
         } else {
-            // `ns_last_pid` does not reach these levels. `CAP_CHECKPOINT_RESTORE` lets a container
-            // restore its own tasks. It must not let it rewind the pids of its host.
-            once(&mut self.grants_admin, user_ns, || match audit {
+            // `ns_last_pid` does not reach these levels. A container with `CAP_CHECKPOINT_RESTORE`
+            // may restore its own tasks, but must not rewind the pids of its host.
+            granted_or_ask(&mut self.grants_admin, user_ns, || match audit {
                 Audit::Yes => user_ns.capable(Capability::SYS_ADMIN),
                 Audit::No => user_ns.capable_noaudit(Capability::SYS_ADMIN),
             })
@@ -159,15 +160,16 @@ impl<'a> Access<'a> {
     }
 }
 
-/// Returns whether `user_ns` grants something. Asks only if `grants` is another one.
-fn once<'a>(
-    grants: &mut Option<&'a UserNamespace>,
+/// Returns whether `user_ns` grants a capability. Asks only if `last`, the last user namespace that
+/// granted it, is another one.
+fn granted_or_ask<'a>(
+    last: &mut Option<&'a UserNamespace>,
     user_ns: &'a UserNamespace,
     ask: impl FnOnce() -> bool,
 ) -> bool {
-    let granted = grants.is_some_and(|grants| ptr::eq(grants, user_ns)) || ask();
+    let granted = *last == Some(user_ns) || ask();
     if granted {
-        *grants = Some(user_ns);
+        *last = Some(user_ns);
     }
     granted
 }
@@ -176,7 +178,7 @@ fn once<'a>(
 fn set_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32) -> Result<c_long> {
     // One more for a trailing NUL.
     let mut buf = [0; MAX_LEN + 1];
-    let text = buf.get_mut(..data_size as usize).ok_or(EINVAL)?;
+    let text = buf.get_mut(..usize::from_safe_cast(data_size)).ok_or(EINVAL)?;
     user_slice(data, text.len())?.reader().read_slice(text)?;
 
     let mut pids = [0; MAX_LEVELS];
@@ -207,14 +209,16 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
         return Err(EPERM);
     }
 
-    // An ancestor that the caller may not set ends the vector. That is no error, and not audited.
+    // An ancestor that the caller may not set ends the vector. GET does not fail then, and the
+    // audit log records nothing.
     let readable = open
         .ancestors()
-        .take(levels as usize)
+        .take(usize::from_safe_cast(levels))
         .take_while(|level| access.granted(level, Audit::No))
         .count();
 
     let mut pids = [0; MAX_LEVELS];
+    // Cannot fail: there are at most `MAX_LEVELS` levels.
     let pids = pids.get_mut(..readable).ok_or(EINVAL)?;
     open.get_last_pids(pids)?;
 
@@ -225,21 +229,23 @@ fn get_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32, levels: u32)
     }
 
     let mut buf = [0; MAX_LEN];
+    // Cannot fail: no `pid_max` is above `MAX_PID`.
     let text = format(pids, &mut buf).ok_or(EINVAL)?;
 
     if data_size != 0 {
-        if text.len() > data_size as usize {
+        if text.len() > usize::from_safe_cast(data_size) {
             return Err(ERANGE);
         }
         user_slice(data, text.len())?.writer().write_slice(text)?;
     }
+    // CAST: It is at most `MAX_LEN`.
     Ok(text.len() as c_long)
 }
 
 /// Answers `NS_SPECIFIC_IOC` on the file of a pid namespace.
 ///
-/// `pidns_operations`, a vtable in C, names this function. [`export`] is not meant for vtables of
-/// Rust code; C code needs the symbol, and the declaration in a header to check it against.
+/// The C initializer of `pidns_operations` names this function. It needs the symbol and a
+/// declaration in a header. [`export`] provides the one and checks the function against the other.
 ///
 /// # Safety
 ///
@@ -304,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_to_get_alone() {
+    fn only_get_takes_levels() {
         for levels in [1, 33, u32::MAX] {
             let set = decode(uapi::PIDNS_REQ_SET_LAST_PID_VEC, 0, levels);
             assert_eq!(set, Err(EINVAL));

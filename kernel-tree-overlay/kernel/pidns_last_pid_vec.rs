@@ -19,7 +19,7 @@ pub(crate) const MAX_LEVELS: usize = 33;
 pub(crate) const MAX_PID: i32 = 4 * 1024 * 1024;
 
 /// Decimal digits of [`MAX_PID`].
-const MAX_DIGITS: usize = 7;
+const MAX_DIGITS: usize = MAX_PID.ilog10() as usize + 1;
 
 /// Length in bytes of the longest vector with numbers up to [`MAX_PID`], without a NUL.
 pub(crate) const MAX_LEN: usize = MAX_LEVELS * (MAX_DIGITS + 1) - 1;
@@ -28,7 +28,7 @@ pub(crate) const MAX_LEN: usize = MAX_LEVELS * (MAX_DIGITS + 1) - 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Parses `text` into `pids`, and returns the part of it that was needed, innermost first.
+/// Parses `text` into `pids`, and returns the numbers, innermost first.
 ///
 /// A number that is too large for an [`i32`] becomes [`i32::MAX`], which is above any limit.
 pub(crate) fn parse<'a>(
@@ -43,7 +43,7 @@ pub(crate) fn parse<'a>(
         levels += 1;
     }
 
-    // `min()` changes nothing, but without it the compiler would add a bounds check that can panic.
+    // `min()` changes nothing: it shows the compiler that the slice is in bounds.
     Ok(&pids[..levels.min(MAX_LEVELS)])
 }
 
@@ -82,6 +82,7 @@ pub(crate) fn format<'a>(pids: &[i32], buf: &'a mut [u8; MAX_LEN]) -> Option<&'a
 
         let mut rest = pid.unsigned_abs();
         loop {
+            // CAST: It is one decimal digit.
             *free.next_back()? = b'0' | (rest % 10) as u8;
             rest /= 10;
             if rest == 0 {
@@ -292,10 +293,16 @@ mod tests {
     }
 
     #[test]
-    fn what_2017_took() {
-        assert_eq!(parse(b"5x:+7", &mut room()), Err(Malformed));
+    fn signs() {
         assert_eq!(parse(b"-1", &mut room()), Err(Malformed));
         assert_eq!(parse(b"+1", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1:-1", &mut room()), Err(Malformed));
+        assert_eq!(parse(b"1:+1", &mut room()), Err(Malformed));
+    }
+
+    #[test]
+    fn what_2017_took() {
+        assert_eq!(parse(b"5x: 7", &mut room()), Err(Malformed));
         assert_eq!(parse(b" 1", &mut room()), Err(Malformed));
         assert_eq!(parse(b"1 ", &mut room()), Err(Malformed));
         assert_eq!(parse(b"1\n", &mut room()), Err(Malformed));

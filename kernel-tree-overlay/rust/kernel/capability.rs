@@ -39,6 +39,7 @@ impl Capability {
 /// // A kernel thread has all capabilities.
 /// let initial = UserNamespace::initial();
 /// assert!(initial.capable(Capability::SYS_ADMIN));
+/// assert!(initial.capable_noaudit(Capability::SYS_ADMIN));
 /// assert!(initial.checkpoint_restore_capable_noaudit());
 /// ```
 impl UserNamespace {

@@ -13,8 +13,8 @@ use core::ptr;
 
 /// Wraps the kernel's `struct user_namespace`.
 ///
-/// A task holds its capabilities in a user namespace. Each namespace of another type has a user
-/// namespace that owns it.
+/// A task holds its capabilities in a user namespace. A user namespace owns each namespace of
+/// another type.
 ///
 /// # Invariants
 ///
@@ -29,10 +29,10 @@ use core::ptr;
 ///     user_namespace::UserNamespace, //
 /// };
 ///
-/// // A reference of one's own.
+/// // Take a reference.
 /// let initial: ARef<UserNamespace> = UserNamespace::initial().into();
 ///
-/// assert!(core::ptr::eq(&*initial, UserNamespace::initial()));
+/// assert!(*initial == *UserNamespace::initial());
 /// ```
 #[repr(transparent)]
 pub struct UserNamespace {
@@ -76,6 +76,15 @@ impl UserNamespace {
         unsafe { Self::from_ptr(&raw const bindings::init_user_ns) }
     }
 }
+
+impl PartialEq for UserNamespace {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq(self, other)
+    }
+}
+
+impl Eq for UserNamespace {}
 
 // SAFETY: The type invariants guarantee that `UserNamespace` is always ref-counted.
 unsafe impl AlwaysRefCounted for UserNamespace {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The errors of NS_SPECIFIC_IOC, in the order of the kernel's checks. No error
- * moves a cursor, at any level. For EPERM see pidns_ioctl_permissions.c, for
- * ESRCH and EAGAIN pidns_ioctl_races.c.
+ * The errors of NS_SPECIFIC_IOC that depend neither on the caller nor on an init,
+ * in the order of the kernel's checks. No error moves a cursor, at any level.
  */
 #include "pidns_ioctl_harness.h"
 
@@ -304,6 +303,7 @@ TEST_F(fault, too_small_a_buffer_comes_before_an_unmapped_one)
 
 TEST_F(fault, address_is_not_cut_to_32_bits)
 {
+	/* Only a 32-bit program can tell: its pages are below 4 GiB. */
 	__u64 high = 1ULL << 63;
 	char *page = self->end - sysconf(_SC_PAGESIZE);
 
@@ -367,7 +367,7 @@ FIXTURE_VARIANT_ADD(invalid, leading_zero) { .text = "01" };
 FIXTURE_VARIANT_ADD(invalid, two_zeroes) { .text = "00" };
 FIXTURE_VARIANT_ADD(invalid, leading_zero_later) { .text = "1:02" };
 FIXTURE_VARIANT_ADD(invalid, hexadecimal) { .text = "0x1" };
-FIXTURE_VARIANT_ADD(invalid, taken_in_2017) { .text = "5x:+7" };
+FIXTURE_VARIANT_ADD(invalid, taken_in_2017) { .text = "5x: 7" };
 FIXTURE_VARIANT_ADD(invalid, comma) { .text = "1,2" };
 FIXTURE_VARIANT_ADD(invalid, byte_before_digits) { .text = "/" };
 FIXTURE_VARIANT_ADD(invalid, byte_with_high_bit) { .text = "1\xb1" };

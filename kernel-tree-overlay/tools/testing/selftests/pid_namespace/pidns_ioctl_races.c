@@ -236,6 +236,12 @@ TEST_F_TIMEOUT(forkers, use_a_vector_as_a_whole, 120)
 		for (int i = 2; i >= 0; i--, number++)
 			pids[i] = strtol(number, &number, 10);
 		ASSERT_EQ(turn, run_of(pids)) TH_LOG("read %s", text);
+
+		for (int i = 0; i < 2; i++) {
+			struct pollfd dead = { .fd = self->forker[i].pidfd, .events = POLLIN };
+
+			ASSERT_EQ(0, poll(&dead, 1, 0)) TH_LOG("forker %d died", i);
+		}
 	} while (poll(done, 2, 0) < 2);
 
 	for (int i = 0; i < 2; i++) {
