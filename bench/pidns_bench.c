@@ -21,10 +21,11 @@
  * one. Level 0 is the innermost, as in the vector. The program compares the pids
  * of every task with the pids that it wanted.
  */
-#include "../stress/tasks.h"
+#include "tasks.h"
 
 #include <time.h>
 #include <linux/membarrier.h>
+#include <sys/socket.h>
 
 #define MAX_LEVELS MAX_NESTED
 #define SAMPLES 101	/* odd, for the median */
@@ -65,8 +66,8 @@ static inline uint64_t now(void)
 
 struct chain {
 	int levels;
-	int ns;				/* file of the innermost namespace */
-	struct task init[MAX_LEVELS];
+	int ns;			/* file of the innermost namespace */
+	int helper[MAX_LEVELS];	/* socket to the init of each level */
 };
 
 /* Writes the digits of @pid before @end, two at a time. */
@@ -100,7 +101,7 @@ static char *format_vector(char *end, const pid_t *pids, int levels)
 }
 
 /* CRIU does the same for each pid. */
-static long run_write_last_pid(void *next_pid)
+static long write_last_pid(pid_t next)
 {
 	char buf[16];
 	int fd, len;
@@ -109,25 +110,45 @@ static long run_write_last_pid(void *next_pid)
 	fd = or_errno(open("/proc/sys/kernel/ns_last_pid", O_RDWR | O_CLOEXEC));
 	if (fd < 0)
 		return fd;
-	len = snprintf(buf, sizeof(buf), "%d", *(pid_t *)next_pid - 1);
+	len = snprintf(buf, sizeof(buf), "%d", next - 1);
 	ret = or_errno(write(fd, buf, len));
 	close(fd);
 	return ret < 0 ? ret : 0;
 }
 
+/* What an init does. Asked for pid 0, it returns the cursor. */
+static long run_helper(void *sock)
+{
+	int fd = *(int *)sock;
+	pid_t next;
+	long ret;
+
+	while (recv(fd, &next, sizeof(next), 0) == sizeof(next)) {
+		ret = next ? write_last_pid(next) : read_sysctl(NULL, "ns_last_pid");
+		if (send(fd, &ret, sizeof(ret), MSG_NOSIGNAL) != sizeof(ret))
+			break;
+	}
+	_exit(1);
+}
+
+static long ask_helper(int sock, pid_t next)
+{
+	long ret;
+
+	if (send(sock, &next, sizeof(next), MSG_NOSIGNAL) != sizeof(next) ||
+	    recv(sock, &ret, sizeof(ret), 0) != sizeof(ret))
+		errx(1, "a helper is gone");
+	return ret;
+}
+
 /* One level after another, as OpenVZ's CRIU does it. */
 static long ask_helpers(const struct chain *c, const pid_t *pids)
 {
-	pid_t pid;
-	long ret;
+	long ret = 0;
 
-	for (int i = 0; i < c->levels; i++) {
-		pid = pids[i];
-		ret = call(&c->init[i], run_write_last_pid, &pid, sizeof(pid));
-		if (ret)
-			return ret;
-	}
-	return 0;
+	for (int i = 0; i < c->levels && !ret; i++)
+		ret = ask_helper(c->helper[i], pids[i]);
+	return ret;
 }
 
 /* Makes @pids the next ones by @way, for a clone() that does not choose them. */
@@ -187,21 +208,28 @@ static void enter(int ns)
 	must("enter a pid namespace", or_errno(setns(ns, CLONE_NEWPID)));
 }
 
+/* Leaves the program in the innermost namespace, as enter() does. */
 static void make_chain(struct chain *c, int levels)
 {
+	int socks[MAX_LEVELS][2];
+
 	c->levels = levels;
-	for (int i = levels - 1; i >= 0; i--)
-		c->init[i] = spawn(i == levels - 1 ? NULL : &c->init[i + 1], CLONE_NEWPID);
-	c->ns = open_ns(&c->init[0], "pid");
+	for (int i = 0; i < levels; i++)
+		must("make sockets", or_errno(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks[i])));
+	nest_to(levels);
+	for (int i = 0; i < levels; i++)
+		call_start(init_of(levels - i), run_helper, &socks[i][1], sizeof(socks[i][1]));
 	/*
 	 * From here on a file of the program costs what it costs a program that
-	 * shares its files with nobody.
+	 * shares its files with nobody, and it has no more than it needs.
 	 */
 	must("unshare the files", or_errno(unshare(CLONE_FILES)));
 	for (int i = 0; i < levels; i++) {
-		close(c->init[i].peer);
-		close(c->init[i].pidfd);
+		c->helper[i] = socks[i][0];
+		close(socks[i][1]);
 	}
+	c->ns = must("open a namespace", or_errno(dup(ns.fd[levels])));
+	must("close files", or_errno(close_range(ns.init[1].sock, ns.fd[levels], 0)));
 	enter(c->ns);
 }
 
@@ -219,11 +247,12 @@ static void end_chain(struct chain *c)
 {
 	int own = open_ns(NULL, "pid");
 
-	must("kill a task", or_errno(kill(c->init[c->levels - 1].pid, SIGKILL)));
+	must("kill a task", or_errno(kill(ns.init[1].pid, SIGKILL)));
 	while (wait(NULL) > 0)
 		;
+	ns.depth = 0;
 	for (int i = 0; i < c->levels; i++)
-		close(c->init[i].sock);
+		close(c->helper[i]);
 	close(c->ns);
 	enter(own);
 	close(own);
@@ -323,7 +352,7 @@ static void fork_and_write(const struct chain *c, pid_t next)
 	enter(c->ns);
 	pid = must("clone", clone_task(0, NULL, NULL, 0));
 	if (!pid)
-		_exit(run_write_last_pid(&next) ? 1 : 0);
+		_exit(write_last_pid(next) ? 1 : 0);
 	if (waitpid(pid, &status, 0) != pid || status)
 		errx(1, "a task inside cannot write ns_last_pid");
 }
@@ -364,30 +393,31 @@ static void move_cursor(const struct chain *c, enum outside way, int own, pid_t 
 static void measure_outside(const struct chain *c)
 {
 	static uint64_t costs[OUTSIDES][SAMPLES], taken[OUTSIDES][SAMPLES];
-	const struct task *parent = c->levels > 1 ? &c->init[1] : NULL;
 	int own = open_ns(NULL, "pid");
-	pid_t before, next;
+	pid_t before = 0, next;
 	uint64_t start;
 
 	enter(own);
 	for (int s = 0; s < SAMPLES; s++) {
 		for (enum outside way = available[VECTOR] ? SET : SETNS; way < OUTSIDES; way++) {
 			next = 1024 + OUTSIDES * s + way;
-			before = read_sysctl(parent, "ns_last_pid");
+			if (c->levels > 1)
+				before = ask_helper(c->helper[1], 0);
 			settle(1);
 
 			start = now();
 			move_cursor(c, way, own, next);
 			costs[way][s] = now() - start;
 
-			taken[way][s] = read_sysctl(parent, "ns_last_pid") - before;
-			if (read_sysctl(&c->init[0], "ns_last_pid") != next - 1)
+			if (c->levels > 1)
+				taken[way][s] = ask_helper(c->helper[1], 0) - before;
+			if (ask_helper(c->helper[0], 0) != next - 1)
 				errx(1, "%s has not moved the cursor", outside_name[way]);
 		}
 	}
 	for (enum outside way = available[VECTOR] ? SET : SETNS; way < OUTSIDES; way++) {
 		report("outside", outside_name[way], c->levels, unit, costs[way], SAMPLES);
-		if (parent)
+		if (c->levels > 1)
 			report("pids taken", outside_name[way], c->levels, "pids",
 			       taken[way], SAMPLES);
 	}

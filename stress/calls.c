@@ -33,7 +33,7 @@ static long run_call(void *arg)
 	struct call *c = arg;
 
 	must("change the credentials", become(&c->creds));
-	return or_errno(syscall(SYS_ioctl, c->fd, c->cmd, c->addr));
+	return ioc(c->fd, c->cmd, (void *)c->addr);
 }
 
 static void complain(const struct call *c, const char *what, long got, long wanted)
@@ -57,7 +57,7 @@ static bool is_last(const struct pid_ns *p, long seen)
 {
 	if (p->level)
 		return seen == p->last;
-	return (seen >= p->last && seen <= p->last + STRAYS) || (seen >= 300 && seen <= 300 + STRAYS);
+	return (seen >= p->last && seen <= p->last + STRAYS) || (seen >= AFTER_WRAP && seen <= AFTER_WRAP + STRAYS);
 }
 
 /* This program may read all levels, and compares them with the model. */
@@ -69,7 +69,7 @@ static void check_cursors(const struct call *c)
 
 	if (!p || is_dead(p))
 		return;
-	n = get_vec(p->fd, MAX_LEVELS, pids);
+	n = get_pids(p->fd, MAX_LEVELS, pids);
 	if (n != p->level + 1)
 		complain(c, "levels after the call", n, p->level + 1);
 	for (int i = 0; i < n; i++, p = p->parent) {
@@ -84,10 +84,10 @@ static void check_cursors(const struct call *c)
 /* The cursors of all namespaces without the ioctl. */
 static void check_all(const struct call *c)
 {
-	for (int i = 0; i < ns_count; i++)
-		if (ns[i].state == ALIVE && !is_dead(&ns[i]) && !is_last(&ns[i], last_pid(&ns[i])))
-			complain(c, "ns_last_pid after the call", last_pid(&ns[i]), ns[i].last);
-	ns[0].last = last_pid(&ns[0]);
+	for (const struct pid_ns *p = pid_ns; p < pid_ns + pid_ns_count; p++)
+		if (p->state == ALIVE && !is_dead(p) && !is_last(p, last_pid(p)))
+			complain(c, "ns_last_pid after the call", last_pid(p), p->last);
+	pid_ns[0].last = last_pid(&pid_ns[0]);
 }
 
 static void check_memory(const struct call *c, const long *pids, int count)
@@ -123,7 +123,7 @@ static bool uncertain(const struct call *c, long wanted)
 	return c->req.req == PIDNS_REQ_GET_LAST_PID_VEC && c->ns &&
 	       (wanted > 0 || wanted == -ERANGE || wanted == -EFAULT) &&
 	       (c->result > 0 || c->result == -ERANGE || c->result == -EFAULT) &&
-	       last_pid(&ns[0]) != ns[0].last;
+	       last_pid(&pid_ns[0]) != pid_ns[0].last;
 }
 
 static void one_call(struct call *c)
@@ -134,7 +134,7 @@ static void one_call(struct call *c)
 
 	choose(c);
 	p = c->ns;
-	ns[0].last = last_pid(&ns[0]);
+	pid_ns[0].last = last_pid(&pid_ns[0]);
 	wanted = expect(c, pids, &count);
 	memcpy(data_before, data_mem, DATA_MEM);
 	memcpy(req_before, req_mem, REQ_MEM);

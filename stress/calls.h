@@ -85,8 +85,8 @@ long expect(const struct call *c, long pids[MAX_LEVELS], int *count);
 #define DATA_MEM (2 * 4096)
 extern char *req_mem, *data_mem;
 
-extern struct pid_ns ns[MAX_NS];
-extern int ns_count;
+extern struct pid_ns pid_ns[MAX_NS];
+extern int pid_ns_count;
 
 /* Makes what all rounds use. */
 void prepare_calls(void);

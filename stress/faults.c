@@ -12,7 +12,7 @@
 #define MANY 100	/* more places than a request has */
 #define START "1000:2000:3000"
 
-static int fail_nth, ns, passed, failed;
+static int fail_nth, passed, failed;
 
 /* Faults of all kinds. The kernel must not log each. */
 static void arm(void)
@@ -56,7 +56,7 @@ static void expect_cursors(const char *what, int nth, const long *wanted)
 {
 	long pids[LEVELS];
 
-	if (get_vec(ns, LEVELS, pids) == LEVELS && !memcmp(pids, wanted, LEVELS * sizeof(*pids))) {
+	if (get_pids(ns.fd[LEVELS], LEVELS, pids) == LEVELS && !memcmp(pids, wanted, LEVELS * sizeof(*pids))) {
 		passed++;
 		return;
 	}
@@ -90,7 +90,7 @@ static void try_all(const char *what, const char *vec, uint32_t data_size, size_
 			failed++;
 			return;
 		}
-		must("set", set_vec(ns, START));
+		must("set", set(START));
 		if (vec)
 			strcpy(page, vec);
 		else
@@ -102,9 +102,7 @@ static void try_all(const char *what, const char *vec, uint32_t data_size, size_
 		snprintf(text, sizeof(text), "%d", nth);
 		if (write(fail_nth, text, strlen(text)) < 0)
 			err(1, "fail-nth");
-		ret = syscall(SYS_ioctl, ns, cmd, image);
-		if (ret < 0)
-			ret = -errno;
+		ret = ioc(ns.fd[LEVELS], cmd, image);
 		injected = was_injected();
 		if (ret != (injected ? -EFAULT : wanted) && !(absent && ret == wanted)) {
 			printf("%s, fault %d: %ld\n", what, nth, ret);
@@ -124,16 +122,12 @@ static void try_all(const char *what, const char *vec, uint32_t data_size, size_
 
 int faults(int argc, char **argv)
 {
-	struct task init[LEVELS];
-
 	(void)argc;
 	(void)argv;
 	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (page == MAP_FAILED)
 		err(1, "mmap");
-	for (int i = 0; i < LEVELS; i++)
-		init[i] = spawn(i ? &init[i - 1] : NULL, CLONE_NEWPID);
-	ns = open_ns(&init[LEVELS - 1], "pid");
+	nest_to(LEVELS);
 	arm();
 
 	try_all("SET", "11:22:33", 8, sizeof(struct pidns_ioc_req), false);
@@ -144,7 +138,7 @@ int faults(int argc, char **argv)
 	try_all("GET of the length", NULL, 0, sizeof(struct pidns_ioc_req), false);
 	try_all("GET into an absent page", NULL, VEC_SIZE - 1, sizeof(struct pidns_ioc_req), true);
 
-	end_task(NULL, &init[0]);
+	end_ns(1);
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed ? 1 : 0;
 }

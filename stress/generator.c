@@ -5,6 +5,8 @@
  */
 #include "calls.h"
 
+#include <poll.h>
+
 #define MAX_USER_NS 8
 #define MAX_CALLERS 8
 #define MIN_PID_MAX 400		/* the kernel refuses 300 and below */
@@ -12,8 +14,8 @@
 static struct user_ns user_ns[MAX_USER_NS];
 static struct caller caller[MAX_CALLERS];
 static int user_ns_count, caller_count;
-struct pid_ns ns[MAX_NS];
-int ns_count;
+struct pid_ns pid_ns[MAX_NS];
+int pid_ns_count;
 
 /* --- Random numbers -------------------------------------------------------- */
 
@@ -48,38 +50,36 @@ static struct user_ns *new_user_ns(struct user_ns *parent)
 	return u;
 }
 
+static const struct task *init_task(const struct pid_ns *p)
+{
+	return p->level ? &p->init : NULL;
+}
+
 /* The owner is the user namespace of the init of @parent, or a new one below it. */
 static struct pid_ns *new_ns(struct pid_ns *parent)
 {
-	struct pid_ns *p = &ns[ns_count++];
-	unsigned long flags = CLONE_NEWPID;
+	struct pid_ns *p = &pid_ns[pid_ns_count++];
 
 	*p = (struct pid_ns){ .parent = parent, .level = parent->level + 1,
 			      .owner = parent->owner, .state = ALIVE };
 	if (user_ns_count < MAX_USER_NS && percent(40)) {
-		flags |= CLONE_NEWUSER;
 		p->owner = new_user_ns(parent->owner);
+		p->init = spawn_user(init_task(parent), CLONE_NEWPID);
+	} else {
+		p->init = spawn(init_task(parent), CLONE_NEWPID);
 	}
-	p->init = spawn(parent->level ? &parent->init : NULL, flags);
 	p->fd = open_ns(&p->init, "pid");
 	return p;
 }
 
-static long run_unshare(void *flags)
-{
-	return or_errno(unshare(*(int *)flags));
-}
-
 static struct pid_ns *new_ns_without_init(struct pid_ns *parent)
 {
-	struct pid_ns *p = &ns[ns_count++];
-	int flags = CLONE_NEWPID;
+	struct pid_ns *p = &pid_ns[pid_ns_count++];
 
 	*p = (struct pid_ns){ .parent = parent, .level = parent->level + 1,
 			      .owner = parent->owner, .state = NO_INIT };
-	p->init = spawn(parent->level ? &parent->init : NULL, 0);
-	must("unshare", call(&p->init, run_unshare, &flags, sizeof(flags)));
-	p->fd = open_ns(&p->init, "pid_for_children");
+	p->init = spawn(init_task(parent), 0);
+	p->fd = open_ns_without_init(&p->init);
 	p->pid_max = PID_LIMIT;
 	return p;
 }
@@ -90,18 +90,13 @@ static void new_caller(struct pid_ns *in)
 
 	*c = (struct caller){ .pid_ns = in, .user_ns = in->owner,
 			      .creds = { .caps = ALL_CAPS } };
-	c->task = spawn(in->level ? &in->init : NULL, 0);
-}
-
-static const struct task *init_of(const struct pid_ns *p)
-{
-	return p->level ? &p->init : NULL;
+	c->task = spawn(init_task(in), 0);
 }
 
 /* ns_last_pid shows a cursor that never moved as -1. */
 long last_pid(const struct pid_ns *p)
 {
-	long last = read_sysctl(init_of(p), "ns_last_pid");
+	long last = read_sysctl(init_task(p), "ns_last_pid");
 
 	return last < 0 ? 0 : last;
 }
@@ -109,9 +104,9 @@ long last_pid(const struct pid_ns *p)
 /* Forks have moved cursors: takes them over into the model. */
 static void learn(void)
 {
-	for (int i = 0; i < ns_count; i++)
-		if (ns[i].state == ALIVE && !is_dead(&ns[i]))
-			ns[i].last = last_pid(&ns[i]);
+	for (int i = 0; i < pid_ns_count; i++)
+		if (pid_ns[i].state == ALIVE && !is_dead(&pid_ns[i]))
+			pid_ns[i].last = last_pid(&pid_ns[i]);
 }
 
 static struct pid_ns *random_ns(enum state state)
@@ -119,7 +114,7 @@ static struct pid_ns *random_ns(enum state state)
 	struct pid_ns *p;
 
 	do {
-		p = &ns[below(ns_count)];
+		p = &pid_ns[below(pid_ns_count)];
 	} while (p->state != state);
 	return p;
 }
@@ -134,8 +129,8 @@ void build(uint64_t seed, uint64_t round)
 
 	rng = seed * 0x9e3779b97f4a7c15 + round * 0xd1342543de82ef95;
 	depth = percent(6) ? MAX_NESTED : 1 + below(8);
-	user_ns_count = ns_count = caller_count = 0;
-	p = &ns[ns_count++];
+	user_ns_count = pid_ns_count = caller_count = 0;
+	p = &pid_ns[pid_ns_count++];
 	*p = (struct pid_ns){ .owner = new_user_ns(NULL), .state = ALIVE };
 	p->fd = open_ns(NULL, "pid");
 	while (p->level < depth)
@@ -151,19 +146,19 @@ void build(uint64_t seed, uint64_t round)
 		if (p->level < MAX_NESTED)
 			new_ns_without_init(p);
 	}
-	for (int i = 0; i < ns_count; i++) {
-		p = &ns[i];
+	for (int i = 0; i < pid_ns_count; i++) {
+		p = &pid_ns[i];
 		p->pid_max = i && percent(50) ? MIN_PID_MAX + below(PID_LIMIT - MIN_PID_MAX)
 					      : PID_LIMIT;
 		if (p->state == ALIVE)
-			write_sysctl(init_of(p), "pid_max", p->pid_max);
+			write_sysctl(init_task(p), "pid_max", p->pid_max);
 		else
 			p->pid_max = PID_LIMIT;
 	}
-	new_caller(&ns[0]);
+	new_caller(&pid_ns[0]);
 	while (caller_count < MAX_CALLERS)
 		new_caller(random_ns(ALIVE));
-	victim = ns_count > 2 ? &ns[1 + below(ns_count - 1)] : NULL;
+	victim = pid_ns_count > 2 ? &pid_ns[1 + below(pid_ns_count - 1)] : NULL;
 	if (victim && victim->state != ALIVE)
 		victim = NULL;
 	learn();
@@ -173,17 +168,23 @@ void build(uint64_t seed, uint64_t round)
 static void forget_within(const struct pid_ns *p)
 {
 	for (int i = 0; i < caller_count; i++)
-		if (is_within(caller[i].pid_ns, p)) {
-			forget(&caller[i].task);
+		if (is_within(caller[i].pid_ns, p))
 			caller[i--] = caller[--caller_count];
-		}
+}
+
+/* It stays a zombie until it is reaped. */
+static void wait_for_exit(const struct task *task)
+{
+	struct pollfd p = { .fd = task->pidfd, .events = POLLIN };
+
+	must("wait for a task", or_errno(poll(&p, 1, -1)));
 }
 
 void start_to_die(void)
 {
 	if (!victim)
 		return;
-	holder = spawn_in(victim->fd, 0);
+	holder = spawn_in(victim->fd);
 	kill_task(&victim->init);
 	/*
 	 * The init forbids new pids before it kills the others, so their end
@@ -191,9 +192,9 @@ void start_to_die(void)
 	 */
 	wait_for_exit(&holder);
 	forget_within(victim);
-	for (int i = 0; i < ns_count; i++)
-		if (is_within(&ns[i], victim) && ns[i].state == ALIVE)
-			ns[i].state = GONE;
+	for (int i = 0; i < pid_ns_count; i++)
+		if (is_within(&pid_ns[i], victim) && pid_ns[i].state == ALIVE)
+			pid_ns[i].state = GONE;
 	learn();
 }
 
@@ -202,7 +203,6 @@ void finish_to_die(void)
 	if (!victim)
 		return;
 	reap(NULL, holder.pid);
-	forget(&holder);
 	wait_for_exit(&victim->init);
 	learn();
 }
@@ -210,18 +210,14 @@ void finish_to_die(void)
 void demolish(void)
 {
 	for (int i = 0; i < caller_count; i++)
-		if (caller[i].pid_ns->level)
-			forget(&caller[i].task);
-		else
+		if (!caller[i].pid_ns->level)
 			end_task(NULL, &caller[i].task);
-	/* The descendants of a namespace die with it. */
-	for (int i = ns_count - 1; i >= 0; i--) {
-		close(ns[i].fd);
-		if (ns[i].level > 1)
-			forget(&ns[i].init);
-		else if (ns[i].level == 1)
-			end_task(NULL, &ns[i].init);
-	}
+	/* The descendants of a namespace, and the tasks in them, die with it. */
+	for (int i = 0; i < pid_ns_count; i++)
+		if (pid_ns[i].level == 1)
+			end_task(NULL, &pid_ns[i].init);
+	/* The round opened this file first. */
+	must("close files", or_errno(close_range(pid_ns[0].fd, ~0U, 0)));
 }
 
 void maybe_write_sysctl(void)
@@ -236,11 +232,11 @@ void maybe_write_sysctl(void)
 		return;
 	if (percent(50)) {
 		value = percent(50) ? PID_LIMIT : MIN_PID_MAX + below(PID_LIMIT - MIN_PID_MAX);
-		write_sysctl(init_of(p), "pid_max", value);
+		write_sysctl(init_task(p), "pid_max", value);
 		p->pid_max = value;
 	} else {
 		value = below(p->pid_max + 1);
-		write_sysctl(init_of(p), "ns_last_pid", value);
+		write_sysctl(init_task(p), "ns_last_pid", value);
 		p->last = value;
 	}
 }
@@ -276,7 +272,7 @@ void prepare_calls(void)
 static void choose_fd(struct call *c)
 {
 	if (percent(97)) {
-		c->ns = &ns[below(ns_count)];
+		c->ns = &pid_ns[below(pid_ns_count)];
 		c->fd = c->ns->fd;
 		return;
 	}

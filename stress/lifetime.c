@@ -84,8 +84,8 @@ static void use_and_kill(struct hierarchy *h)
 	long pids[LEVELS];
 	siginfo_t info;
 
-	expect(set_vec(h->fd[LEVELS - 1], "1000:2000:3000"), 0, "set");
-	expect(get_vec(h->fd[LEVELS - 1], LEVELS, pids), LEVELS, "get");
+	expect(set_as(NULL, h->fd[LEVELS - 1], "1000:2000:3000"), 0, "set");
+	expect(get_pids(h->fd[LEVELS - 1], LEVELS, pids), LEVELS, "get");
 	expect(pids[0] + pids[1] + pids[2], 6000, "pids");
 	must("kill", or_errno(syscall(SYS_pidfd_send_signal, h->pidfd, SIGKILL, NULL, 0)));
 	must("wait", or_errno(waitid(P_PIDFD, h->pidfd, &info, WEXITED)));
@@ -96,8 +96,8 @@ static void let_go(struct hierarchy *h, int which)
 	long pids[LEVELS];
 
 	for (int i = 0; i < LEVELS; i++) {
-		expect(set_vec(h->fd[i], "1000"), -ESRCH, "set in a dead namespace");
-		expect(get_vec(h->fd[i], 1, pids), -ESRCH, "get in a dead namespace");
+		expect(set_as(NULL, h->fd[i], "1000"), -ESRCH, "set in a dead namespace");
+		expect(get_pids(h->fd[i], 1, pids), -ESRCH, "get in a dead namespace");
 	}
 	/* Outermost first, innermost first, or the middle last. */
 	for (int i = 0; i < LEVELS; i++)

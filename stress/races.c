@@ -27,7 +27,6 @@
 #define B 2000000
 #define WRITTEN 3000000		/* to ns_last_pid in level 2 */
 #define LOW_PID_MAX 1500000	/* between A and B */
-#define AFTER_WRAP 300
 
 static struct {
 	atomic_bool stop;
@@ -36,9 +35,6 @@ static struct {
 	atomic_long seen_a, seen_b, wraps, refused;
 	atomic_long writes, limits;
 } *count;
-
-static struct task init[LEVELS + 1];	/* by level, from 1 */
-static int ns[LEVELS + 1];
 
 enum vec { VEC_A, VEC_B, NEITHER, ODD };
 
@@ -97,7 +93,7 @@ static void set_in_turn(int start)
 	sprintf(vecs[0], "%d:%d:%d", A, A, A);
 	sprintf(vecs[1], "%d:%d:%d", B, B, B);
 	for (int i = start; !count->stop; i++) {
-		ret = set_vec(ns[LEVELS], vecs[i & 1]);
+		ret = set_as(NULL, ns.fd[LEVELS], vecs[i & 1]);
 		/* B is above a low pid_max. */
 		if (ret == -ERANGE && (i & 1))
 			count->refused++;
@@ -114,7 +110,7 @@ static void get_in_turn(int unused)
 
 	(void)unused;
 	while (!count->stop) {
-		n = get_vec(ns[LEVELS], LEVELS, pids);
+		n = get_pids(ns.fd[LEVELS], LEVELS, pids);
 		if (n != LEVELS)
 			fail("get", n);
 		judge("get", pids, LEVELS);
@@ -166,7 +162,7 @@ static void fork_in(int level)
 	long pids[LEVELS];
 	int pidfd;
 
-	must("enter", or_errno(setns(ns[level], CLONE_NEWPID)));
+	must("enter", or_errno(setns(ns.fd[level], CLONE_NEWPID)));
 	while (!count->stop) {
 		fork_with_pidfd(CLONE_VM | CLONE_VFORK, &pidfd);
 		read_pids(pidfd, pids, level);
@@ -193,17 +189,17 @@ static void let_die(int unused)
 		read_pids(pidfd, pids, LEVELS);
 		judge("init", pids, LEVELS);
 		fd = must("open a namespace", or_errno(ioctl(pidfd, PIDFD_GET_PID_NAMESPACE, 0)));
-		ret = set_vec(fd, vecs[0]);
+		ret = set_as(NULL, fd, vecs[0]);
 		if (ret)
 			fail("set in a new namespace", ret);
 		must("kill", or_errno(kill(pid, SIGKILL)));
 		for (int i = 0; ret != -ESRCH; i++) {
-			ret = set_vec(fd, vecs[i & 1]);
+			ret = set_as(NULL, fd, vecs[i & 1]);
 			if (ret && ret != -ESRCH && !(ret == -ERANGE && (i & 1)))
 				fail("set in a dying namespace", ret);
 		}
 		reap_one(pidfd);
-		ret = set_vec(fd, vecs[0]);
+		ret = set_as(NULL, fd, vecs[0]);
 		if (ret != -ESRCH)
 			fail("set in a dead namespace", ret);
 		close(fd);
@@ -257,7 +253,7 @@ static void start(size_t i)
 		return;
 	/* setns() changes the pid namespace of the next child. */
 	if (actors[i].level) {
-		must("enter", or_errno(setns(ns[actors[i].level], CLONE_NEWPID)));
+		must("enter", or_errno(setns(ns.fd[actors[i].level], CLONE_NEWPID)));
 		if (must("fork", or_errno(fork()))) {
 			must("wait", or_errno(wait(&status)));
 			_exit(status ? 1 : 0);
@@ -277,13 +273,11 @@ int races(int argc, char **argv)
 	count = shared(sizeof(*count));
 	count->wanted = atol(argv[1]);
 	write_sysctl(NULL, "pid_max", PID_LIMIT);
-	for (int level = 1; level <= LEVELS; level++) {
-		init[level] = spawn(level > 1 ? &init[level - 1] : NULL, CLONE_NEWPID);
-		ns[level] = open_ns(&init[level], "pid");
-		write_sysctl(&init[level], "pid_max", PID_LIMIT);
-	}
+	nest_to(LEVELS);
+	for (int level = 1; level <= LEVELS; level++)
+		write_sysctl(init_of(level), "pid_max", PID_LIMIT);
 	sprintf(vec, "%d:%d:%d", A, A, A);
-	must("set", set_vec(ns[LEVELS], vec));
+	must("set", set(vec));
 
 	for (size_t i = 0; i < ARRAY_SIZE(actors); i++)
 		start(i);
@@ -293,7 +287,7 @@ int races(int argc, char **argv)
 		count->stop = true;
 		bad += status != 0;
 	}
-	end_task(NULL, &init[1]);
+	end_ns(1);
 
 	printf("%ld forks, %ld SETs, %ld GETs, %ld namespaces died, %ld writes to ns_last_pid, %ld to pid_max\n",
 	       count->forks, count->sets, count->gets, count->deaths, count->writes,

@@ -97,8 +97,8 @@ static long run_requests(void *p)
 	struct attempt *attempt = p;
 	long pids[1];
 
-	attempt->set = set_vec(attempt->ns, attempt->vec);
-	attempt->get = get_vec(attempt->ns, 1, pids);
+	attempt->set = set_as(NULL, attempt->ns, attempt->vec);
+	attempt->get = get_pids(attempt->ns, 1, pids);
 	return 0;
 }
 
@@ -114,11 +114,11 @@ static long run_become(void *creds)
 
 static void build(void)
 {
-	init[ANCESTOR] = spawn(NULL, CLONE_NEWPID | CLONE_NEWUSER);
-	init[OWN] = spawn(&init[ANCESTOR], CLONE_NEWPID | CLONE_NEWUSER);
+	init[ANCESTOR] = spawn_user(NULL, CLONE_NEWPID);
+	init[OWN] = spawn_user(&init[ANCESTOR], CLONE_NEWPID);
 	init[DESCENDANT] = spawn(&init[OWN], CLONE_NEWPID);
 	init[SIBLING] = spawn(&init[ANCESTOR], CLONE_NEWPID);
-	init[STRANGER] = spawn(NULL, CLONE_NEWPID | CLONE_NEWUSER);
+	init[STRANGER] = spawn_user(NULL, CLONE_NEWPID);
 	fd[HOST] = open_ns(NULL, "pid");
 	for (int i = ANCESTOR; i < COLUMNS; i++)
 		fd[i] = open_ns(&init[i], "pid");
@@ -149,7 +149,7 @@ int who(int argc, char **argv)
 
 		/* Enter the pid namespace from the host, then the user namespace. */
 		caller = rows[r].on_host ? spawn(NULL, 0)
-			 : spawn_in(place == STRANGER_USER ? fd[STRANGER] : fd[OWN], 0);
+			 : spawn_in(place == STRANGER_USER ? fd[STRANGER] : fd[OWN]);
 		if (place != INIT_USER) {
 			int user_ns = open_ns(user[place], "user");
 
@@ -168,10 +168,10 @@ int who(int argc, char **argv)
 			char seen[3];
 
 			wanted = 5000 + 10 * (long)r;
-			must("read the cursor", get_vec(fd[i], 1, before));
+			must("read the cursor", get_pids(fd[i], 1, before));
 			snprintf(attempt.vec, sizeof(attempt.vec), "%ld", wanted);
 			call(&caller, run_requests, &attempt, sizeof(attempt));
-			must("read the cursor", get_vec(fd[i], 1, after));
+			must("read the cursor", get_pids(fd[i], 1, after));
 			/* The kernel forks threads in the host's namespace. */
 			moved = i ? after[0] != before[0] : labs(after[0] - before[0]) > 100;
 			if (attempt.set == 0)
