@@ -16,7 +16,7 @@ use crate::{sys, PidNamespace};
 /// use pidns::{PidNamespace, UserNamespace};
 ///
 /// let owner = UserNamespace::owning(&PidNamespace::of_process(4711)?)?;
-/// if owner.inode()? != UserNamespace::of_process(std::process::id() as i32)?.inode()? {
+/// if owner.inode()? != UserNamespace::own()?.inode()? {
 ///     println!("made by user {}", owner.owner_uid()?);
 /// }
 /// # Ok::<(), std::io::Error>(())
@@ -32,6 +32,15 @@ impl UserNamespace {
     /// If there is none, or if the caller may not.
     pub fn of_process(pid: i32) -> io::Result<Self> {
         File::open(format!("/proc/{pid}/ns/user")).map(|file| Self(file.into()))
+    }
+
+    /// Opens the user namespace of the caller.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` is not mounted.
+    pub fn own() -> io::Result<Self> {
+        File::open("/proc/self/ns/user").map(|file| Self(file.into()))
     }
 
     /// Opens the user namespace that owns a pid namespace.
