@@ -15,7 +15,8 @@ use crate::{
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 pub struct Target {
-    /// A process or thread: its pid namespace, or the tree below it. Without it and --ns, your own
+    /// A process or thread: its pid namespace, or the tree of processes below it. Without --target
+    /// and --ns it is your own
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub target: Option<i32>,
     /// The file of a pid namespace, such as /proc/PID/ns/pid

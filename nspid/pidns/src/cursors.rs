@@ -13,6 +13,16 @@ use crate::{
 };
 
 /// The way to the last pids.
+///
+/// ```
+/// use pidns::{Cursors, Error, How, PidNamespace};
+///
+/// match Cursors::open(PidNamespace::own()?, How::Ioctl) {
+///     Err(Error::NoIoctl) => println!("with How::Auto that would be How::Helper"),
+///     cursors => assert!(!cursors?.uses_helper()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum How {
     /// [`How::Ioctl`] if the kernel has it, else [`How::Helper`].
@@ -40,11 +50,18 @@ pub enum How {
 /// who made the user namespace of a container himself, without privilege. It works only in the
 /// caller's own pid namespace and below it.
 ///
-/// ```no_run
-/// use pidns::{Cursors, How, PidNamespace, ALL_LEVELS};
+/// ```
+/// use pidns::{Cursors, How, PidNamespace};
 ///
+/// // Anybody may read that of his own namespace.
+/// let cursors = Cursors::open(PidNamespace::own()?, How::Helper)?;
+/// println!("the last pid is {}", cursors.get(1)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// ```no_run
+/// # use pidns::{Cursors, How, PidNamespace};
 /// let cursors = Cursors::open(PidNamespace::of_process(4711)?, How::Auto)?;
-/// println!("{}", cursors.get(ALL_LEVELS)?);
 /// // The next fork in there gets pid 4, and 23 and 112 in the two namespaces above.
 /// cursors.set(&"3:22:111".parse()?)?;
 /// if cursors.uses_helper() {

@@ -12,12 +12,14 @@ use crate::{sys, PidNamespace};
 
 /// An open user namespace, as the one that owns a pid namespace.
 ///
-/// ```no_run
+/// ```
 /// use pidns::{PidNamespace, UserNamespace};
 ///
-/// let owner = UserNamespace::owning(&PidNamespace::of_process(4711)?)?;
-/// if owner.inode()? != UserNamespace::own()?.inode()? {
-///     println!("made by user {}", owner.owner_uid()?);
+/// let own = UserNamespace::own()?;
+/// match UserNamespace::owning(&PidNamespace::own()?) {
+///     Ok(owner) if owner.inode()? == own.inode()? => println!("user:[{}]", owner.inode()?),
+///     Ok(owner) => println!("made by user {}", owner.owner_uid()?),
+///     Err(_) => println!("out of sight"),
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
