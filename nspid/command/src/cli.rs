@@ -66,8 +66,8 @@ pub enum Command {
     },
     /// Show pid namespaces and their tasks
     ///
-    /// With --target the tasks below that process, with --ns those in the namespace and below it,
-    /// else all namespaces below your own and no tasks of your own.
+    /// With --target it shows the tasks below that process, with --ns those in the namespace and
+    /// below it, else all namespaces below your own without the tasks in your own.
     #[command(after_help = TREE, after_long_help = TREE)]
     Tree {
         #[command(flatten)]
@@ -78,14 +78,16 @@ pub enum Command {
     },
     /// Print the last pids of a namespace and its ancestors
     ///
-    /// Up to the first level that you may not set. Without the ioctl, helpers get pids near pid_max
-    /// by clone3() with set_tid, which moves no last pid. Where that is not permitted they take the
-    /// next pid: the last pid is the one below it, and nspid puts it back where it may.
+    /// Prints the levels from the inside outwards, up to the first that you may not set.
+    ///
+    /// Without the ioctl a helper process in each namespace reads them. It gets a pid near pid_max by
+    /// clone3() with set_tid, which moves no last pid. Where clone3() is not permitted, it gets the
+    /// next pid; then nspid prints the number below that, and sets the last pids back where it may.
     #[command(after_help = GET, after_long_help = GET)]
     Get {
         #[command(flatten)]
         target: Target,
-        /// The maximum number of levels; without it all
+        /// Maximum number of levels [default: all]
         #[arg(long, default_value_t = ALL_LEVELS, hide_default_value = true,
             value_parser = clap::value_parser!(u32).range(1..))]
         levels: u32,
@@ -97,8 +99,8 @@ pub enum Command {
     },
     /// Set the last pids of a namespace and its ancestors
     ///
-    /// With the ioctl all are set or none. Helpers check all levels first, and undo what they did
-    /// if one fails.
+    /// With the ioctl the kernel sets all or none. Without it nspid checks all levels first, then
+    /// sets one after the other, and undoes that if one fails.
     #[command(after_help = SET, after_long_help = SET)]
     Set {
         #[command(flatten)]
@@ -110,8 +112,8 @@ pub enum Command {
     },
     /// Move the last pid of a namespace forward, to keep pids free
     ///
-    /// The next pid will be N or beyond, and beyond all pids of the dump: then nothing that forks
-    /// there takes a pid that a restorer will ask for. A last pid that is beyond already stays.
+    /// The next pid will be N or beyond, and beyond all pids of the dump. So a process that starts
+    /// there does not take a pid that a restorer needs. A last pid that is beyond already stays.
     #[command(after_help = RESERVE, after_long_help = RESERVE)]
     Reserve {
         #[command(flatten)]
@@ -121,15 +123,15 @@ pub enum Command {
         /// The least next pid
         #[arg(required_unless_present = "dump", value_parser = clap::value_parser!(i32).range(1..))]
         n: Option<i32>,
-        /// A dump, whose outermost pids stay free
+        /// A dump, whose outermost pids stay free; -: stdin
         #[arg(long, value_name = "FILE")]
         dump: Option<PathBuf>,
     },
     /// Say who has pids in a namespace
     ///
-    /// A pid is free, or has a process, thread or zombie, or is the id of a session or process group
-    /// whose leader is gone but which has members, or is not below pid_max. CRIU calls the second
-    /// and third "Can't fork for N: File exists".
+    /// A pid is free, or a process, thread or zombie has it, or it is the id of a session or process
+    /// group that has members but no leader any more, or it is not below pid_max. For a pid that is
+    /// taken in any of these ways CRIU says "Can't fork for N: File exists".
     #[command(after_help = CHECK, after_long_help = CHECK)]
     Check {
         #[command(flatten)]
@@ -137,7 +139,7 @@ pub enum Command {
         /// The pids
         #[arg(required_unless_present = "dump", value_parser = clap::value_parser!(i32).range(1..))]
         pids: Vec<i32>,
-        /// A dump: its outermost pids
+        /// A dump: its outermost pids; -: stdin
         #[arg(long, value_name = "FILE")]
         dump: Option<PathBuf>,
         /// Print JSON
@@ -146,9 +148,9 @@ pub enum Command {
     },
     /// Run a command in a namespace with exactly these pids
     ///
-    /// clone3() with set_tid takes the pids or fails. The other way, vector, sets the last pids and
-    /// forks; another fork can come in between, so nspid reads the pids before it runs the command,
-    /// kills it if they are others, and gives up after ten attempts.
+    /// clone3() with set_tid gives these pids or fails. The other way, vector, sets the last pids and
+    /// forks. Another process can fork in between: nspid reads the pids before it runs the command,
+    /// tries again if they are wrong, and gives up after ten attempts.
     #[command(after_help = RUN, after_long_help = RUN)]
     Run {
         #[command(flatten)]
@@ -156,7 +158,7 @@ pub enum Command {
         /// The pids, innermost first. Further out any will do
         #[arg(long, value_name = "VECTOR")]
         pids: LastPids,
-        /// How to choose them; auto: set-tid, or vector where the kernel has no clone3()
+        /// How to choose the pids
         #[arg(long, value_enum, default_value = "auto")]
         how: run::How,
         /// The command and its arguments
@@ -165,9 +167,9 @@ pub enum Command {
     },
     /// Print the skeleton of a process tree as JSON
     ///
-    /// That is: its pid and user namespaces, their last pids, pid_max, owners and maps, and each
-    /// task with its parent, its pids in these namespaces, threads, session and process group, and
-    /// whether it is a zombie.
+    /// The skeleton: the pid and user namespaces with their last pids, pid_max, owners and maps, and
+    /// each process with its parent, its pids in these namespaces, threads, session and process
+    /// group, and whether it is a zombie.
     #[command(after_help = DUMP, after_long_help = DUMP)]
     Dump {
         #[command(flatten)]
@@ -183,9 +185,9 @@ pub enum Command {
     },
     /// Build the namespaces and tasks of a dump, each task a stand-in that waits
     ///
-    /// The target is the namespace to build them in. They get the same pids in the namespaces of the
-    /// dump, whose last pids end up where they were. Prints the pid of the first task. To end it all,
-    /// kill the inits of the outermost namespaces.
+    /// The target is the namespace to build them in. Each task gets its old pids in the namespaces of
+    /// the dump, and each of these its old last pid. restore prints the pid of the first task. To end
+    /// all of them, kill the inits of the outermost namespaces.
     #[command(after_help = RESTORE, after_long_help = RESTORE)]
     Restore {
         #[command(flatten)]
@@ -200,7 +202,7 @@ pub enum Command {
     Verify {
         #[command(flatten)]
         target: Target,
-        /// Fork once in each namespace to see the next pid, then put the last pids back
+        /// Also fork in each namespace, compare the next pids, and set the last pids back
         #[arg(long)]
         fork: bool,
         /// Leave out processes that entered the namespaces from outside

@@ -247,7 +247,7 @@ impl Reading<'_> {
         let user = self.users.add(&mut self.image, user)?;
         let cursors = self.options.way.open(space.file.try_clone().or_fail(about)?)?;
         // One helper for both, if there can be one.
-        let _ = cursors.keep_helper();
+        let _ = cursors.keep_helper(|_| false);
         let last_pid = cursors.get(1).map(|last_pids| last_pids.as_slice()[0]);
         let pid_max = cursors.pid_max();
         if let Err(error) = &last_pid {
@@ -313,7 +313,7 @@ type Map = Vec<[u32; 3]>;
 
 impl Users {
     fn new(world: &World) -> Result<Self, Failure> {
-        let own = UserNamespace::of_process(std::process::id() as i32);
+        let own = UserNamespace::own();
         let own = own.and_then(|ns| ns.inode()).or_fail(|| "/proc/self/ns/user".to_owned())?;
         let mut processes = HashMap::new();
         for task in world.processes() {

@@ -3,6 +3,7 @@
 //! Show, set, dump and restore the pids of nested pid namespaces.
 
 mod check;
+mod child;
 mod cli;
 mod criu_action;
 mod cursors;

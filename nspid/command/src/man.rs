@@ -21,13 +21,14 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 pub fn print(command: Option<&str>) -> Result<(), Failure> {
-    let mut cli = Cli::command();
+    // These two are for packagers, and have no page.
+    let mut cli = Cli::command().disable_help_subcommand(true);
+    for name in ["completions", "man"] {
+        cli = cli.mut_subcommand(name, |command| command.hide(true));
+    }
     cli.build();
-    let names: Vec<String> = cli
-        .get_subcommands()
-        .map(|command| command.get_name().to_owned())
-        .filter(|name| name != "help")
-        .collect();
+    let shown = cli.get_subcommands().filter(|command| !command.is_hide_set());
+    let names: Vec<String> = shown.map(|command| command.get_name().to_owned()).collect();
     let page = match command {
         None => page(&cli, names.iter().map(|name| format!("nspid-{name}"))),
         Some(name) => match cli.find_subcommand(name) {

@@ -3,21 +3,22 @@
 //! `restore`: builds what was dumped.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     io::{self, IsTerminal},
     path::Path,
 };
 
-use pidns::{fork_with_pids, task::Task, Cursors, Forked, LastPids, PidNamespace, UserNamespace};
+use pidns::{task::Task, Cursors, LastPids, PidNamespace, UserNamespace, MAX_PID};
 use rustix::{
     event::{poll, PollFd, PollFlags},
     fd::OwnedFd,
-    process::{pidfd_open, pidfd_send_signal, waitpid, Pid, PidfdFlags, Signal, WaitOptions},
+    process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal},
 };
 
 use crate::{
     check::{self, State},
+    child::in_child,
     failure::{Failure, Kind, OrFail},
     image::{Image, MAX_DEPTH},
     output,
@@ -44,17 +45,16 @@ pub fn restore(file: &Path, around: PidNamespace, way: Way) -> Result<(), Failur
     let image = &plan.image;
 
     signals::block();
-    if let Some(largest) = image.outermost_pids().filter(|_| image.outer).max() {
-        // The foreman must not get a pid that is wanted.
-        set(&around, vec![largest])?;
-    }
+    let pids = image.all_pids().chain(image.gone_leaders());
+    let wanted: HashSet<i32> = pids.flat_map(|(_, pids)| pids).copied().collect();
     if around.uses_helper() && image.outer {
-        around.keep_helper()?;
+        around.keep_helper(|pid| wanted.contains(&pid))?;
     }
-    let crew = Crew::start(plan, around.namespace()).or_fail(|| "the first task".to_owned())?;
+    let crew = start(plan, &around)?;
     let mut building = Building {
         plan,
         crew,
+        wanted,
         pid_max: around.pid_max().ok(),
         around,
         way,
@@ -70,6 +70,34 @@ pub fn restore(file: &Path, around: PidNamespace, way: Way) -> Result<(), Failur
     crew.dismiss();
     note_helpers(building.cursors.iter().chain([&building.around]));
     output::print(&format!("{}\n", result?))
+}
+
+/// Starts the foreman, with a pid that nobody wants.
+fn start(plan: &'static Plan, around: &Cursors) -> Result<Crew, Failure> {
+    let image = &plan.image;
+    let about = || "the first task".to_owned();
+    let start = || Crew::start(plan, around.namespace()).or_fail(about);
+    if !image.outer {
+        return start();
+    }
+    let wanted: HashSet<i32> = image.outermost_pids().collect();
+    let limit = around.pid_max().unwrap_or(MAX_PID);
+    // Beyond all of them, or in a gap.
+    let largest = wanted.iter().copied().max().unwrap_or(0);
+    let gaps = (largest + 1..limit).take(1).chain((1..largest).rev());
+    for pid in gaps.filter(|pid| !wanted.contains(pid)).take(ATTEMPTS) {
+        set(around, vec![pid - 1])?;
+        let crew = start()?;
+        let pids = Task::read_pids(crew.foreman_pid()).or_fail(about)?;
+        if !wanted.contains(&pids[0]) {
+            return Ok(crew);
+        }
+        crew.dismiss();
+    }
+    Err(Failure::new(
+        Kind::Taken,
+        "no pid is left for a process that helps: all are taken or in the dump",
+    ))
 }
 
 /// Finds what cannot be before anything is made.
@@ -140,6 +168,8 @@ fn set(cursors: &Cursors, last_pids: Vec<i32>) -> Result<(), Failure> {
 struct Building {
     plan: &'static Plan,
     crew: Crew,
+    /// All pids of the dump, which no helper must have.
+    wanted: HashSet<i32>,
     around: Cursors,
     /// Of the namespace around, which new ones inherit.
     pid_max: Option<i32>,
@@ -260,7 +290,7 @@ impl Building {
         let cursors = self.way.open(ns)?;
         if cursors.uses_helper() {
             // One that stays takes two system calls a task instead of a fork.
-            cursors.keep_helper()?;
+            cursors.keep_helper(|pid| self.wanted.contains(&pid))?;
         }
         self.last_pids.insert(space, 1);
         // Inits come in the order of their namespaces, unless sessions want another.
@@ -296,21 +326,12 @@ impl Building {
             return write();
         }
         let parent = UserNamespace::of_process(pid)?.parent()?.ok_or(io::ErrorKind::NotFound)?;
-        match fork_with_pids(false, &[])? {
-            Forked::Child => {
-                let result = parent.enter().and_then(|()| write());
-                let code = result.map_or_else(|error| error.raw_os_error().unwrap_or(255), |()| 0);
-                std::process::exit(code);
-            }
-            Forked::Parent(child) => {
-                let status = waitpid(Pid::from_raw(child), WaitOptions::empty())?;
-                match status.and_then(|(_, status)| status.exit_status()) {
-                    Some(0) => Ok(()),
-                    Some(error) => Err(io::Error::from_raw_os_error(error)),
-                    None => Err(io::Error::other("the writer of maps was killed")),
-                }
-            }
-        }
+        let written = in_child(|| {
+            parent.enter()?;
+            write()?;
+            Ok(String::new())
+        });
+        written.map(|_| ())
     }
 
     /// Sees to it that `pids` are the next. Not needed in a run of consecutive ones.

@@ -29,7 +29,7 @@ use crate::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum How {
-    /// set-tid, or vector where the kernel has no clone3()
+    /// set-tid, or vector where there is no clone3()
     Auto,
     /// Set the last pids, then fork
     Vector,

@@ -85,17 +85,29 @@ impl Crew {
         };
         let crew = Self { slots, users, plan };
 
-        around.enter_for_children()?;
+        // Not everybody may enter his own.
+        let own = PidNamespace::own()?;
+        let elsewhere = around.inode()? != own.inode()?;
+        if elsewhere {
+            around.enter_for_children()?;
+        }
         let forked = fork_with_pids(false, &[]);
         if forked.as_ref().ok() == Some(&Forked::Child) {
             leave_terminal();
             crew.slots[crew.foreman()].set_pid(own_pid("/proc/self"));
             crew.live(crew.foreman());
         }
-        PidNamespace::own()?.enter_for_children()?;
+        if elsewhere {
+            own.enter_for_children()?;
+        }
         forked?;
         crew.slots[crew.foreman()].wait_for_pid()?;
         Ok(crew)
+    }
+
+    /// What `/proc` calls the foreman.
+    pub fn foreman_pid(&self) -> i32 {
+        self.slots[self.foreman()].pid()
     }
 
     fn foreman(&self) -> usize {
@@ -161,6 +173,8 @@ impl Crew {
     fn live(&self, index: usize) -> ! {
         let slot = &self.slots[index];
         let mut children = Vec::new();
+        // Whether its children come to life in another namespace than its own.
+        let mut away = false;
         loop {
             let order = slot.wait_for_order();
             let about = (order & SLOT) as usize;
@@ -170,7 +184,7 @@ impl Crew {
                 MAKE => {
                     // What is made answers, unless it cannot be made.
                     let result = if about < self.plan.image.tasks.len() {
-                        self.make(about).map(|pid| children.push((about, pid)))
+                        self.make(about, &mut away).map(|pid| children.push((about, pid)))
                     } else {
                         self.start_thread(about)
                     };
@@ -263,7 +277,7 @@ impl Crew {
     }
 
     /// Makes a child in the namespace where it belongs. Returns its pid in that of the caller.
-    fn make(&self, index: usize) -> io::Result<i32> {
+    fn make(&self, index: usize, away: &mut bool) -> io::Result<i32> {
         let image = &self.plan.image;
         let task = &image.tasks[index];
         let maker = self.plan.makers[index].map(|maker| &image.tasks[maker]);
@@ -274,16 +288,16 @@ impl Crew {
         if let Some(namespace) = task.namespace.filter(|_| elsewhere) {
             let init = self.slots[image.namespaces[namespace].init].pid();
             PidNamespace::of_process(init)?.enter_for_children()?;
+        } else if *away {
+            PidNamespace::own()?.enter_for_children()?;
         }
+        *away = elsewhere;
         let forked = match self.plan.owner_of_birth(index) {
             Some(user) => fork_with_users(image.user_namespaces[user].owner_uid),
             None => fork_with_pids(is_init, &[]),
         };
         if forked.as_ref().ok() == Some(&Forked::Child) {
             self.be_born(index);
-        }
-        if elsewhere {
-            PidNamespace::own()?.enter_for_children()?;
         }
         match forked? {
             Forked::Parent(pid) => Ok(pid),

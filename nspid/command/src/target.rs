@@ -15,7 +15,8 @@ use crate::{
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 pub struct Target {
-    /// A process or thread: its pid namespace, or the tree below it. Without it and --ns, your own
+    /// A process or thread: its pid namespace, or the tree of processes below it. Without --target
+    /// and --ns it is your own
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub target: Option<i32>,
     /// The file of a pid namespace, such as /proc/PID/ns/pid
@@ -89,12 +90,12 @@ pub fn note_helpers<'a>(used: impl IntoIterator<Item = &'a Cursors>) {
         return;
     }
     let spent = match used.iter().map(|cursors| cursors.spent()).sum() {
-        0 => "They used up no pids".to_owned(),
-        1 => "They used up 1 pid".to_owned(),
-        spent => format!("They used up {spent} pids"),
+        0 => "no pids".to_owned(),
+        1 => "1 pid".to_owned(),
+        spent => format!("{spent} pids"),
     };
     output::note(&format!(
-        "without the ioctl: helper processes entered one namespace after the other, so others could \
-         fork in between. {spent} of the levels that you see"
+        "the kernel lacks the ioctl: helper processes did this in several steps, between which others \
+         can fork; they used up {spent}"
     ));
 }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
     path::Path,
     process::ExitCode,
 };
@@ -17,6 +18,7 @@ use rustix::process::{
 use serde::Serialize;
 
 use crate::{
+    child::in_child,
     dump,
     failure::{Failure, OrFail, DIFFERENT},
     image::{Image, Leader},
@@ -318,20 +320,22 @@ fn next_pids(
 
 /// Returns the pids that a fork gets.
 fn fork_once(ns: &PidNamespace) -> Result<Vec<i32>, Failure> {
-    let about = || "the fork".to_owned();
-    let own = PidNamespace::own().or_fail(about)?;
-    ns.enter_for_children().or_fail(about)?;
-    let Forked::Parent(pid) = fork_with_pids(false, &[]).or_fail(about)? else {
-        let _ = set_parent_process_death_signal(Some(Signal::KILL));
-        loop {
-            std::thread::park();
+    let pids = in_child(|| {
+        ns.enter_for_good()?;
+        let Forked::Parent(pid) = fork_with_pids(false, &[])? else {
+            let _ = set_parent_process_death_signal(Some(Signal::KILL));
+            loop {
+                std::thread::park();
+            }
+        };
+        let pids =
+            Task::read_pids(pid).and_then(|pids| LastPids::new(pids).map_err(io::Error::other));
+        if let Some(child) = Pid::from_raw(pid) {
+            let _ = kill_process(child, Signal::KILL);
+            let _ = waitpid(Some(child), WaitOptions::empty());
         }
-    };
-    let task = Task::read(pid);
-    if let Some(child) = Pid::from_raw(pid) {
-        let _ = kill_process(child, Signal::KILL);
-        let _ = waitpid(Some(child), WaitOptions::empty());
-    }
-    own.enter_for_children().or_fail(about)?;
-    Ok(task.or_fail(about)?.pids)
+        Ok(pids?.to_string())
+    });
+    let pids = pids.and_then(|pids| pids.parse::<LastPids>().map_err(io::Error::other));
+    Ok(pids.or_fail(|| "a fork in the namespace".to_owned())?.as_slice().to_vec())
 }

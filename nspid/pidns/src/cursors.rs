@@ -13,6 +13,16 @@ use crate::{
 };
 
 /// The way to the last pids.
+///
+/// ```
+/// use pidns::{Cursors, Error, How, PidNamespace};
+///
+/// match Cursors::open(PidNamespace::own()?, How::Ioctl) {
+///     Err(Error::NoIoctl) => println!("with How::Auto that would be How::Helper"),
+///     cursors => assert!(!cursors?.uses_helper()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum How {
     /// [`How::Ioctl`] if the kernel has it, else [`How::Helper`].
@@ -36,14 +46,22 @@ pub enum How {
 /// - what the helper used is put back at each level that the caller may set, and counted by
 ///   [`spent`](Self::spent) at the others.
 ///
-/// A helper takes `CAP_SYS_ADMIN` in the user namespaces of the caller and of the level, and works
-/// only in the caller's own pid namespace and below it.
+/// A helper takes `CAP_SYS_ADMIN` in the user namespaces of the caller and of the level, or a caller
+/// who made the user namespace of a container himself, without privilege. It works only in the
+/// caller's own pid namespace and below it.
+///
+/// ```
+/// use pidns::{Cursors, How, PidNamespace};
+///
+/// // Anybody may read that of his own namespace.
+/// let cursors = Cursors::open(PidNamespace::own()?, How::Helper)?;
+/// println!("the last pid is {}", cursors.get(1)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// ```no_run
-/// use pidns::{Cursors, How, PidNamespace, ALL_LEVELS};
-///
+/// # use pidns::{Cursors, How, PidNamespace};
 /// let cursors = Cursors::open(PidNamespace::of_process(4711)?, How::Auto)?;
-/// println!("{}", cursors.get(ALL_LEVELS)?);
 /// // The next fork in there gets pid 4, and 23 and 112 in the two namespaces above.
 /// cursors.set(&"3:22:111".parse()?)?;
 /// if cursors.uses_helper() {
@@ -60,6 +78,9 @@ pub struct Cursors {
     kept: RefCell<Option<Helper>>,
     spent: Cell<usize>,
 }
+
+/// For helpers that end before anybody forks.
+const ANY: fn(i32) -> bool = |_| false;
 
 /// For [`Cursors::get`]: as many levels as there are, up to the first that the caller may not set.
 pub const ALL_LEVELS: u32 = u32::MAX;
@@ -80,8 +101,8 @@ impl Cursors {
         Ok(Self { ns, by_ioctl, may_spend: true, kept, spent })
     }
 
-    /// Lets no helper take a pid that moves a last pid: where pids cannot be chosen,
-    /// [`Error::NotPermitted`] comes back.
+    /// Lets no helper take a pid that moves the last pid of the namespace itself: where pids cannot be
+    /// chosen, [`Error::NotPermitted`] comes back.
     #[must_use]
     pub fn without_spending(self) -> Self {
         Self { may_spend: false, ..self }
@@ -90,7 +111,7 @@ impl Cursors {
     /// Leaves a helper in the namespace for as long as this value lives. It serves
     /// [`get`](Self::get) and [`set`](Self::set) of that namespace alone, and
     /// [`pid_max`](Self::pid_max), at the price of two system calls instead of a fork. With the
-    /// ioctl only `pid_max` needs it.
+    /// ioctl only `pid_max` needs it. It gets no pid that `avoid` names.
     ///
     /// The namespace cannot end before its helper: wait for its init only after
     /// [`end_helper`](Self::end_helper).
@@ -98,8 +119,9 @@ impl Cursors {
     /// # Errors
     ///
     /// [`Error::NotPermitted`] also where the pids of a helper cannot be chosen.
-    pub fn keep_helper(&self) -> Result<(), Error> {
-        let helper = Helper::enter(&self.reach()?, false)?;
+    pub fn keep_helper(&self, avoid: impl Fn(i32) -> bool) -> Result<(), Error> {
+        let helper = Helper::enter(&self.reach()?, false, &avoid)?;
+        self.note_spent(&helper)?;
         *self.kept.borrow_mut() = Some(helper);
         Ok(())
     }
@@ -153,7 +175,7 @@ impl Cursors {
             if is_own && level > 0 && !may_choose_pids() {
                 break;
             }
-            let mut helper = match Helper::enter(&reach[level..], self.may_spend) {
+            let mut helper = match Helper::enter(&reach[level..], self.may_spend, &ANY) {
                 Err(Error::NotPermitted { .. }) if level > 0 => break,
                 helper => helper.map_err(|error| error.at(level))?,
             };
@@ -200,8 +222,8 @@ impl Cursors {
         let mut helpers = Vec::new();
         let mut spent = None;
         for level in 0..numbers.len() {
-            let helper =
-                Helper::enter(&reach[level..], self.may_spend).map_err(|error| error.at(level));
+            let helper = Helper::enter(&reach[level..], self.may_spend, &ANY)
+                .map_err(|error| error.at(level));
             let helper = match helper {
                 Ok(helper) => helper,
                 Err(error) => {
@@ -251,7 +273,7 @@ impl Cursors {
         if let Some(helper) = self.kept.borrow_mut().as_mut() {
             return read(helper);
         }
-        read(&mut Helper::enter(&self.reach()?, false)?)
+        read(&mut Helper::enter(&self.reach()?, false, &ANY)?)
     }
 
     /// Sets the `pid_max` of the namespace, by a helper. Before v6.14 there is one for all.
@@ -266,7 +288,7 @@ impl Cursors {
             Some(result) => result,
             None => {
                 let reach = self.reach()?;
-                let mut helper = Helper::enter(&reach, self.may_spend)?;
+                let mut helper = Helper::enter(&reach, self.may_spend, &ANY)?;
                 let spent = self.note_spent(&helper)?;
                 let result = helper.write(Setting::PidMax, pid_max);
                 self.put_back(&reach, vec![helper], spent.as_deref())?;
@@ -300,7 +322,7 @@ impl Cursors {
     /// returns the last pids before.
     fn note_spent(&self, helper: &Helper) -> Result<Option<Vec<i32>>, Error> {
         let (chosen, pids) = helper.spent().map_err(|error| Error::io(Step::Enter, error))?;
-        self.spent.set(self.spent.get() + pids.len());
+        self.spent.set(self.spent.get() + pids.len() + helper.messengers());
         let everywhere = chosen == 0 && !pids.is_empty();
         Ok(everywhere.then(|| pids.iter().map(|pid| pid - 1).collect()))
     }
@@ -330,7 +352,7 @@ impl Cursors {
         for (level, last_pid) in last_pids.iter().enumerate().take(reach.len()) {
             let helper = match helpers.next() {
                 Some(helper) => Ok(helper),
-                None => Helper::enter(&reach[level..], self.may_spend),
+                None => Helper::enter(&reach[level..], self.may_spend, &ANY),
             };
             let result = helper.and_then(|mut helper| {
                 if level >= wanted {
@@ -395,7 +417,7 @@ impl Cursors {
     fn above_pid_max(&self, last_pids: &LastPids) -> Error {
         let reach = self.reach().unwrap_or_default();
         for (level, number) in last_pids.as_slice().iter().enumerate().take(reach.len()) {
-            let pid_max = Helper::enter(&reach[level..], false)
+            let pid_max = Helper::enter(&reach[level..], false, &ANY)
                 .and_then(|mut helper| helper.read(Setting::PidMax).map_err(Error::of_last_pid));
             match pid_max {
                 Ok(pid_max) if *number > pid_max => {

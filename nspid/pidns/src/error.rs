@@ -6,13 +6,16 @@ use crate::vector::MAX_LEVELS;
 
 /// Why last pids could not be read or set.
 ///
-/// ```no_run
-/// use pidns::{Cursors, Error, How, PidNamespace};
+/// ```
+/// use pidns::{Cursors, Error, How, LastPids, PidNamespace, MAX_LEVELS};
 ///
-/// let cursors = Cursors::open(PidNamespace::of_process(4711)?, How::Auto)?;
-/// match cursors.set(&"10:40000".parse()?) {
-///     Err(Error::AbovePidMax { level: Some(level), number, pid_max: Some(pid_max) }) => {
-///         println!("level {level}: {number:?} is above {pid_max}");
+/// let cursors = Cursors::open(PidNamespace::own()?, How::Auto)?;
+/// // One number more than there are levels.
+/// match cursors.set(&LastPids::new(vec![300; MAX_LEVELS])?) {
+///     Err(Error::TooManyLevels { numbers, .. }) => println!("{numbers} are too many"),
+///     Err(Error::NotPermitted { level }) => println!("not permitted at {level:?}"),
+///     Err(Error::AbovePidMax { level, number, pid_max }) => {
+///         println!("level {level:?}: {number:?} is above {pid_max:?}");
 ///     }
 ///     other => other?,
 /// }
@@ -63,6 +66,15 @@ pub enum Error {
 }
 
 /// What was being done when an [`Error`] came up.
+///
+/// ```
+/// use pidns::{Error, Step};
+///
+/// fn is_of_procfs(error: &Error) -> bool {
+///     matches!(error, Error::Io { step: Step::LastPid | Step::PidMax, .. })
+/// }
+/// # assert!(!is_of_procfs(&Error::NoInit));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {

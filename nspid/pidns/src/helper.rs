@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Step},
     sys::{self, Forked},
     task::Task,
-    PidNamespace,
+    PidNamespace, MAX_LEVELS,
 };
 
 /// One of the files.
@@ -136,6 +136,8 @@ pub(crate) enum Helper {
         /// How many levels, from its own outwards, gave it the pid that was asked for. Further out
         /// the last pids moved.
         chosen: usize,
+        /// How many further processes it took, in the caller's own namespace.
+        messengers: usize,
     },
 }
 
@@ -149,31 +151,63 @@ impl Helper {
     /// Enters `levels[0]`; the rest are its ancestors up to the caller's own namespace.
     ///
     /// The pids of a helper are chosen where that is permitted, which moves no last pid: near
-    /// `pid_max`, where pids are free as a rule. Where it is not, it takes the next, unless
-    /// `may_spend` is false.
-    pub(crate) fn enter(levels: &[PidNamespace], may_spend: bool) -> Result<Self, Error> {
+    /// `pid_max`, where pids are free as a rule, and none that `avoid` names. Where it is not, it
+    /// takes the next, unless `may_spend` is false.
+    ///
+    /// A caller who could not come back from that namespace sends a messenger, a process that takes
+    /// a pid in the caller's own namespace.
+    pub(crate) fn enter(
+        levels: &[PidNamespace],
+        may_spend: bool,
+        avoid: &dyn Fn(i32) -> bool,
+    ) -> Result<Self, Error> {
         let [ns, _, ..] = levels else { return Ok(Self::Caller) };
-        let back = PidNamespace::for_children()
-            .or_else(|_| PidNamespace::own())
-            .map_err(|error| Error::io(Step::Enter, error))?;
+        let to_error = |error| Error::io(Step::Enter, error);
+        let own = PidNamespace::own().map_err(to_error)?;
+        let back = PidNamespace::for_children().or_else(|_| own.try_clone()).map_err(to_error)?;
         let flags = SocketFlags::CLOEXEC;
         let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-            .map_err(|error| Error::io(Step::Enter, error.into()))?;
+            .map_err(|error| to_error(error.into()))?;
+        let wanted = Wanted { levels: levels.len(), may_spend, avoid };
 
-        ns.enter_for_children().map_err(|error| match error.raw_os_error() {
-            Some(libc::EPERM) => Error::NotPermitted { level: None },
-            Some(libc::EINVAL) => Error::OutOfReach,
-            _ => Error::io(Step::Enter, error),
-        })?;
-        let forked = fork(ns, levels.len(), may_spend);
-        if let Ok((Forked::Child, _)) = forked {
-            serve(&other);
+        if own.enter_for_children().is_ok() {
+            let forked = ns.enter_for_children().map_err(cannot_enter);
+            let forked = forked.and_then(|()| wanted.fork(0, || ns.has_init()));
+            if let Ok((Forked::Child, _)) = forked {
+                drop(socket);
+                serve(&other);
+            }
+            back.enter_for_children().map_err(to_error)?;
+            return match forked? {
+                (Forked::Parent(pid), chosen) => {
+                    Ok(Self::Process { pid, socket, chosen, messengers: 0 })
+                }
+                (Forked::Child, _) => unreachable!("the child serves until it ends"),
+            };
         }
-        back.enter_for_children().map_err(|error| Error::io(Step::Enter, error))?;
-        match forked? {
-            (Forked::Parent(pid), chosen) => Ok(Self::Process { pid, socket, chosen }),
-            (Forked::Child, _) => unreachable!("the child serves until it ends"),
+
+        // The messenger must not allocate: it finds out nothing that takes that.
+        let has_init = !may_spend || ns.has_init().map_err(to_error)?;
+        // SAFETY: The child calls `send_helper()`, which does not allocate, after it has dropped a
+        // file.
+        let messenger = match unsafe { sys::clone(0, 0, &[]) }.map_err(to_error)? {
+            Forked::Parent(messenger) => messenger,
+            Forked::Child => {
+                drop(socket);
+                send_helper(ns, &other, &wanted, has_init)
+            }
+        };
+        sys::wait(messenger);
+        drop(other);
+        let mut report = [0; 8];
+        let length = recv(&socket, &mut report, RecvFlags::empty())
+            .map_err(|error| to_error(error.into()))?
+            .1;
+        if length != report.len() {
+            return Err(to_error(io::Error::other("the messenger was killed")));
         }
+        let (pid, chosen) = read_report(report)?;
+        Ok(Self::Process { pid, socket, chosen, messengers: 1 })
     }
 
     pub(crate) fn read(&mut self, setting: Setting) -> io::Result<i32> {
@@ -201,6 +235,14 @@ impl Helper {
         }
     }
 
+    /// How many pids it took in the caller's own namespace besides its own.
+    pub(crate) fn messengers(&self) -> usize {
+        match self {
+            Self::Caller => 0,
+            Self::Process { messengers, .. } => *messengers,
+        }
+    }
+
     /// The pids that it took from the cursors, from the level that is given on.
     pub(crate) fn spent(&self) -> io::Result<(usize, Vec<i32>)> {
         match self {
@@ -225,43 +267,112 @@ impl Drop for Helper {
     }
 }
 
-/// Forks into `ns`, which has that many levels up to the caller's own. Returns for how many the pid
-/// was chosen.
-fn fork(ns: &PidNamespace, levels: usize, may_spend: bool) -> Result<(Forked, usize), Error> {
-    let mut chosen = levels;
-    let mut limit = Setting::PidMax.read().unwrap_or(LEAST_PID_MAX);
-    let mut attempt = 1;
-    while chosen > 0 && attempt <= ATTEMPTS {
-        let pids = vec![limit - attempt; chosen];
-        // SAFETY: The child calls `serve()`, which does not allocate, after it has dropped files.
-        match unsafe { sys::clone(0, 0, &pids) } {
-            Ok(forked) => return Ok((forked, chosen)),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EEXIST) => attempt += 1,
-                Some(libc::EPERM) => chosen -= 1,
-                Some(libc::EINVAL) if limit > LEAST_PID_MAX => {
-                    limit = LEAST_PID_MAX.max(limit / 2);
-                    attempt = 1;
-                }
-                Some(libc::EINVAL) => return Err(Error::NoInit),
-                Some(libc::ENOSYS) => chosen = 0,
-                Some(libc::ENOMEM) => return Err(Error::InitGone),
-                _ => return Err(Error::io(Step::Enter, error)),
-            },
+/// How a helper is to be made.
+struct Wanted<'a> {
+    /// How many levels there are up to the caller's own.
+    levels: usize,
+    may_spend: bool,
+    avoid: &'a dyn Fn(i32) -> bool,
+}
+
+impl Wanted<'_> {
+    /// Forks into the namespace that the caller has entered. Returns for how many levels the pid was
+    /// chosen.
+    fn fork(
+        &self,
+        flags: libc::c_int,
+        has_init: impl FnOnce() -> io::Result<bool>,
+    ) -> Result<(Forked, usize), Error> {
+        let to_error = |error| Error::io(Step::Enter, error);
+        let limit = Setting::PidMax.read().unwrap_or(LEAST_PID_MAX);
+        let candidates = |limit| (1..limit).rev().filter(|pid| !(self.avoid)(*pid));
+        let (mut pids, mut limit) = (candidates(limit), limit);
+        let (mut chosen, mut taken) = (self.levels.min(MAX_LEVELS), 0);
+        let mut next = pids.next();
+        while let Some(pid) = next.filter(|_| chosen > 0) {
+            // SAFETY: The child calls `serve()`, which does not allocate, after it has dropped files.
+            match unsafe { sys::clone(flags, 0, &[pid; MAX_LEVELS][..chosen]) } {
+                Ok(forked) => return Ok((forked, chosen)),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EEXIST) if taken < ATTEMPTS => {
+                        taken += 1;
+                        next = pids.next();
+                    }
+                    Some(libc::EPERM) => chosen -= 1,
+                    Some(libc::EINVAL) if limit > LEAST_PID_MAX => {
+                        limit = LEAST_PID_MAX.max(limit / 2);
+                        (pids, taken) = (candidates(limit), 0);
+                        next = pids.next();
+                    }
+                    Some(libc::EINVAL) => return Err(Error::NoInit),
+                    Some(libc::ENOSYS) => chosen = 0,
+                    Some(libc::ENOMEM) => return Err(Error::InitGone),
+                    _ if self.may_spend => break,
+                    _ => return Err(to_error(error)),
+                },
+            }
+        }
+        if !self.may_spend {
+            return Err(Error::NotPermitted { level: None });
+        }
+        // The first process in a namespace without init would be its init.
+        if !has_init().map_err(to_error)? {
+            return Err(Error::NoInit);
+        }
+        // SAFETY: As above.
+        match unsafe { sys::clone(flags, 0, &[]) } {
+            Ok(forked) => Ok((forked, 0)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Err(Error::InitGone),
+            Err(error) => Err(to_error(error)),
         }
     }
-    if !may_spend {
-        return Err(Error::NotPermitted { level: None });
+}
+
+fn cannot_enter(error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => Error::NotPermitted { level: None },
+        Some(libc::EINVAL) => Error::OutOfReach,
+        _ => Error::io(Step::Enter, error),
     }
-    // The first process in a namespace without init would be its init.
-    if !ns.has_init().map_err(|error| Error::io(Step::Enter, error))? {
-        return Err(Error::NoInit);
-    }
-    // SAFETY: As above.
-    match unsafe { sys::clone(0, 0, &[]) } {
-        Ok(forked) => Ok((forked, 0)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Err(Error::InitGone),
-        Err(error) => Err(Error::io(Step::Enter, error)),
+}
+
+/// What a messenger does: it makes a helper, as a child of the caller, and reports. It must not
+/// allocate.
+fn send_helper(ns: &PidNamespace, socket: &OwnedFd, wanted: &Wanted<'_>, has_init: bool) -> ! {
+    let forked = ns.enter_for_good().map_err(cannot_enter);
+    let forked = forked.and_then(|()| wanted.fork(libc::CLONE_PARENT, || Ok(has_init)));
+    let report = match &forked {
+        Ok((Forked::Child, _)) => serve(socket),
+        Ok((Forked::Parent(pid), chosen)) => pair(*pid, *chosen as i32),
+        Err(Error::NotPermitted { .. }) => pair(NOT_PERMITTED, 0),
+        Err(Error::OutOfReach) => pair(OUT_OF_REACH, 0),
+        Err(Error::NoInit) => pair(NO_INIT, 0),
+        Err(Error::InitGone) => pair(INIT_GONE, 0),
+        Err(Error::Io { error, .. }) => pair(FAILED, error.raw_os_error().unwrap_or(libc::EIO)),
+        Err(_) => pair(FAILED, libc::EIO),
+    };
+    let _ = send(socket, &report, SendFlags::NOSIGNAL);
+    // SAFETY: It ends the process, without a look at anything that is inherited.
+    unsafe { libc::_exit(0) }
+}
+
+/// In the report of a messenger, in the place of the helper's pid.
+const NOT_PERMITTED: i32 = -1;
+const OUT_OF_REACH: i32 = -2;
+const NO_INIT: i32 = -3;
+const INIT_GONE: i32 = -4;
+/// An error number follows.
+const FAILED: i32 = -5;
+
+/// Returns the pid of a helper and for how many levels it was chosen.
+fn read_report(report: [u8; 8]) -> Result<(i32, usize), Error> {
+    match unpair(report) {
+        (NOT_PERMITTED, _) => Err(Error::NotPermitted { level: None }),
+        (OUT_OF_REACH, _) => Err(Error::OutOfReach),
+        (NO_INIT, _) => Err(Error::NoInit),
+        (INIT_GONE, _) => Err(Error::InitGone),
+        (FAILED, error) => Err(Error::io(Step::Enter, io::Error::from_raw_os_error(error))),
+        (pid, chosen) => Ok((pid, chosen as usize)),
     }
 }
 

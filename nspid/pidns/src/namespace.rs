@@ -12,6 +12,7 @@ use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
 use crate::{
     sys,
     task::{self, Task},
+    UserNamespace,
 };
 
 /// An open pid namespace.
@@ -148,6 +149,30 @@ impl PidNamespace {
     /// Those of `setns(2)`: `EINVAL` if this is neither the caller's own namespace nor below it.
     pub fn enter_for_children(&self) -> io::Result<()> {
         Ok(move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::ProcessID))?)
+    }
+
+    /// The same for a caller who need not come back. One without privilege who made the user namespace
+    /// around it, as that of a rootless container, enters that too: the outermost below his own. Then
+    /// he must have no other thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of `setns(2)`.
+    pub fn enter_for_good(&self) -> io::Result<()> {
+        match self.enter_for_children() {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+            result => return result,
+        }
+        let own = UserNamespace::own()?.inode()?;
+        let mut owner = UserNamespace::owning(self)?;
+        while let Some(parent) = owner.parent()? {
+            if parent.inode()? == own {
+                owner.enter()?;
+                return self.enter_for_children();
+            }
+            owner = parent;
+        }
+        Err(io::Error::from_raw_os_error(libc::EPERM))
     }
 
     /// Whether there is a process with pid 1. Until there is, the first to start is that.

@@ -151,7 +151,7 @@ pub(crate) fn pidns_request(
     usize::try_from(length).map_err(io::Error::other)
 }
 
-/// Who returns from [`fork_with_pids`].
+/// Who returns from [`fork_with_pids`] and [`fork_with_owner`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forked {
     /// The new task.

@@ -12,12 +12,14 @@ use crate::{sys, PidNamespace};
 
 /// An open user namespace, as the one that owns a pid namespace.
 ///
-/// ```no_run
+/// ```
 /// use pidns::{PidNamespace, UserNamespace};
 ///
-/// let owner = UserNamespace::owning(&PidNamespace::of_process(4711)?)?;
-/// if owner.inode()? != UserNamespace::of_process(std::process::id() as i32)?.inode()? {
-///     println!("made by user {}", owner.owner_uid()?);
+/// let own = UserNamespace::own()?;
+/// match UserNamespace::owning(&PidNamespace::own()?) {
+///     Ok(owner) if owner.inode()? == own.inode()? => println!("user:[{}]", owner.inode()?),
+///     Ok(owner) => println!("made by user {}", owner.owner_uid()?),
+///     Err(_) => println!("out of sight"),
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -32,6 +34,15 @@ impl UserNamespace {
     /// If there is none, or if the caller may not.
     pub fn of_process(pid: i32) -> io::Result<Self> {
         File::open(format!("/proc/{pid}/ns/user")).map(|file| Self(file.into()))
+    }
+
+    /// Opens the user namespace of the caller.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` is not mounted.
+    pub fn own() -> io::Result<Self> {
+        File::open("/proc/self/ns/user").map(|file| Self(file.into()))
     }
 
     /// Opens the user namespace that owns a pid namespace.

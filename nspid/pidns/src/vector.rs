@@ -74,6 +74,12 @@ impl FromStr for LastPids {
 }
 
 /// A vector that the kernel would not take.
+///
+/// ```
+/// use pidns::{LastPids, ParseVectorError};
+///
+/// assert_eq!(LastPids::new(Vec::new()), Err(ParseVectorError::Levels(0)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParseVectorError {
     /// So many levels.
@@ -103,6 +109,11 @@ impl std::error::Error for ParseVectorError {}
 ///
 /// Pids below 300 are given out only until the limit has been reached once. Returns `None` if all
 /// are taken.
+///
+/// ```
+/// assert_eq!(pidns::next_pid(4, 32768, |pid| pid == 5), Some(6));
+/// assert_eq!(pidns::next_pid(32767, 32768, |_| false), Some(300));
+/// ```
 pub fn next_pid(last_pid: i32, pid_max: i32, taken: impl Fn(i32) -> bool) -> Option<i32> {
     const RESERVED_PIDS: i32 = 300;
 
