@@ -36,6 +36,10 @@ pub struct Plan {
     pub sessions: Vec<Session>,
     pub groups: Vec<Group>,
     pub order: Vec<usize>,
+    /// The task that the maker of this one makes straight after it, without another order.
+    pub followers: Vec<Option<usize>>,
+    /// Whether it is such a one.
+    pub is_follower: Vec<bool>,
     /// What cannot be restored.
     pub notes: Vec<String>,
 }
@@ -45,12 +49,15 @@ impl Plan {
         let lasting = image.tasks.len();
         let makers = image.tasks.iter().map(|task| task.parent).collect();
         let (sessions, groups, order, notes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut plan = Self { image, lasting, makers, sessions, groups, order, notes };
+        let (followers, is_follower) = (Vec::new(), Vec::new());
+        let mut plan =
+            Self { image, lasting, makers, sessions, groups, order, followers, is_follower, notes };
         plan.add_leaders();
         plan.choose_sessions();
         plan.choose_groups();
         plan.arrange();
         plan.check_users()?;
+        plan.find_followers();
         Ok(plan)
     }
 
@@ -282,6 +289,34 @@ impl Plan {
         }
     }
 
+    /// Runs of tasks with consecutive pids, which nothing has to come in between of. All of a run are
+    /// in a namespace of the tree, where nobody else forks and whose init takes them with it.
+    fn find_followers(&mut self) {
+        self.followers = vec![None; self.image.tasks.len()];
+        self.is_follower = vec![false; self.image.tasks.len()];
+        for pair in self.order.windows(2) {
+            let [index, next] = [pair[0], pair[1]];
+            let (task, follower) = (&self.image.tasks[index], &self.image.tasks[next]);
+            let next_pids: Vec<_> = task.pids.iter().map(|pid| pid + 1).collect();
+            let is_plain = self.sessions[next] == Session::Inherit
+                && self.groups[next] == Group::Inherit
+                && self.users(next).is_empty()
+                && !self.image.is_init(next);
+            if is_plain
+                && !self.image.outer
+                && follower.namespace.is_some()
+                && follower.namespace == task.namespace
+                && follower.pids == next_pids
+                && self.makers[next] == self.makers[index]
+                && !self.is_early(index)
+                && !self.is_early(next)
+            {
+                self.followers[index] = Some(next);
+                self.is_follower[next] = true;
+            }
+        }
+    }
+
     fn check_users(&self) -> Result<(), String> {
         if self.order.len() < self.image.tasks.len() {
             return Err("its tasks cannot be put in an order in which they can be made".to_owned());
@@ -336,6 +371,33 @@ mod tests {
             }
         }
         now.into_iter().map(|task| task.expect("all are made")).collect()
+    }
+
+    #[test]
+    fn runs_of_plain_tasks_with_consecutive_pids() {
+        let task = |parent, pid, group| Task {
+            parent,
+            namespace: Some(0),
+            pids: vec![pid],
+            group: Some(Leader::Task(group)),
+            session: Some(Leader::Task(0)),
+            ..Task::default()
+        };
+        let mut image = image_of(&[(0, 1)]);
+        // A gap before 5, a leader, a child of another.
+        image.tasks = vec![
+            task(None, 1, 0),
+            task(Some(0), 2, 0),
+            task(Some(0), 3, 0),
+            task(Some(0), 5, 0),
+            task(Some(0), 6, 4),
+            task(Some(0), 7, 0),
+            task(Some(1), 8, 0),
+        ];
+        assert_eq!(image.check(), Ok(()));
+        let plan = Plan::new(image).unwrap();
+        assert_eq!(plan.order, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(plan.followers, [None, Some(2), None, None, Some(5), None, None]);
     }
 
     proptest! {

@@ -81,8 +81,11 @@ impl Crew {
         // valid for both, and is never unmapped.
         let (slots, users) = unsafe {
             let users = slice::from_raw_parts(memory.byte_add(size).cast(), users);
-            (slice::from_raw_parts(memory.cast(), count), users)
+            (slice::from_raw_parts(memory.cast::<Slot>(), count), users)
         };
+        for slot in slots {
+            slot.answer.store(UNANSWERED, SeqCst);
+        }
         let crew = Self { slots, users, plan };
 
         // Not everybody may enter his own.
@@ -125,17 +128,19 @@ impl Crew {
         let _ = waitpid(Pid::from_raw(foreman.pid()), WaitOptions::empty());
     }
 
-    /// Lets a task come to life, by its maker, and writes the maps of the user namespaces that it
-    /// makes. Returns what `/proc` calls it.
+    /// Lets a task come to life, by its maker, with all that follow it, and writes the maps of the user
+    /// namespaces that it makes. Returns what `/proc` calls it. For a task that follows, this waits.
     pub fn make_task(
         &self,
         task: usize,
         mut write_maps: impl FnMut(usize, i32) -> io::Result<()>,
     ) -> io::Result<i32> {
         let slot = &self.slots[task];
-        slot.maps.store(0, SeqCst);
-        slot.answer.store(UNANSWERED, SeqCst);
-        self.slots[self.maker_of(task)].send(MAKE | task as u32);
+        if !self.plan.is_follower[task] {
+            slot.maps.store(0, SeqCst);
+            slot.answer.store(UNANSWERED, SeqCst);
+            self.slots[self.maker_of(task)].send(MAKE | task as u32);
+        }
         for (number, user) in self.plan.users(task).into_iter().enumerate() {
             let waiting = 2 * number as u32 + 1;
             slot.wait_while(&slot.maps, |maps| maps < waiting)?;
@@ -183,13 +188,19 @@ impl Crew {
                 EXIT => process::exit(0),
                 MAKE => {
                     // What is made answers, unless it cannot be made.
-                    let result = if about < self.plan.image.tasks.len() {
-                        self.make(about, &mut away).map(|pid| children.push((about, pid)))
-                    } else {
-                        self.start_thread(about)
-                    };
-                    if let Err(error) = result {
-                        self.slots[about].answer(error_number(&error));
+                    let mut next = Some(about);
+                    while let Some(about) = next {
+                        let result = if about < self.plan.image.tasks.len() {
+                            next = self.plan.followers[about];
+                            self.make(about, &mut away).map(|pid| children.push((about, pid)))
+                        } else {
+                            next = None;
+                            self.start_thread(about)
+                        };
+                        if let Err(error) = result {
+                            self.slots[about].answer(error_number(&error));
+                            break;
+                        }
                     }
                     continue;
                 }
