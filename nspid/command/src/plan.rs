@@ -301,7 +301,9 @@ impl Plan {
             let is_plain = self.sessions[next] == Session::Inherit
                 && self.groups[next] == Group::Inherit
                 && self.users(next).is_empty()
-                && !self.image.is_init(next);
+                && !self.image.is_init(next)
+                // Who makes it opens the namespace of an init by its pid.
+                && !self.image.is_init(index);
             if is_plain
                 && !self.image.outer
                 && follower.namespace.is_some()
@@ -398,6 +400,16 @@ mod tests {
         let plan = Plan::new(image).unwrap();
         assert_eq!(plan.order, [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(plan.followers, [None, Some(2), None, None, Some(5), None, None]);
+
+        // One outside makes the init and its sibling.
+        let mut image = plan.image;
+        image.tasks.truncate(3);
+        image.namespaces[0].init = 1;
+        image.tasks[0] = Task { namespace: None, pids: Vec::new(), ..image.tasks[0].clone() };
+        image.tasks[1].pids = vec![1];
+        image.tasks[2].pids = vec![2];
+        assert_eq!(image.check(), Ok(()));
+        assert_eq!(Plan::new(image).unwrap().followers, [None; 3]);
     }
 
     proptest! {

@@ -936,7 +936,7 @@ fn the_user_of_rootless_containers_needs_no_root() {
     let left = Command::new("pgrep").args(["-x", "nspid"]).output().unwrap();
     assert_eq!(stdout(&left), "", "helpers");
     // Another user is not permitted.
-    fails(&unprivileged(&["get", "-t", inner]), 4, "not permitted");
+    fails(&unprivileged(&["get", "-t", inner]), 4, "Permission denied");
     fails(&unprivileged(&["dump", "-t", &pid]), 4, "may not look");
 
     let dump = file(&dump);
