@@ -144,6 +144,9 @@ pub(crate) enum Helper {
 /// Pids of `pid_max` are never smaller than this.
 const LEAST_PID_MAX: i32 = 301;
 
+/// `clone3()` takes pids for no more levels, one less than there can be.
+const MAX_CHOSEN: usize = MAX_LEVELS - 1;
+
 /// How many pids are tried, if each is taken.
 const ATTEMPTS: i32 = 290;
 
@@ -287,11 +290,11 @@ impl Wanted<'_> {
         let limit = Setting::PidMax.read().unwrap_or(LEAST_PID_MAX);
         let candidates = |limit| (1..limit).rev().filter(|pid| !(self.avoid)(*pid));
         let (mut pids, mut limit) = (candidates(limit), limit);
-        let (mut chosen, mut taken) = (self.levels.min(MAX_LEVELS), 0);
+        let (mut chosen, mut taken) = (self.levels.min(MAX_CHOSEN), 0);
         let mut next = pids.next();
         while let Some(pid) = next.filter(|_| chosen > 0) {
             // SAFETY: The child calls `serve()`, which does not allocate, after it has dropped files.
-            match unsafe { sys::clone(flags, 0, &[pid; MAX_LEVELS][..chosen]) } {
+            match unsafe { sys::clone(flags, 0, &[pid; MAX_CHOSEN][..chosen]) } {
                 Ok(forked) => return Ok((forked, chosen)),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EEXIST) if taken < ATTEMPTS => {
