@@ -18,6 +18,7 @@
  *	exit=N		zombie with exit status N
  *	kill=N		zombie by signal N
  *	proc		it mounts proc on /proc-ID
+ *	mntns		it has a new mount namespace, with proc on /stack and a mount on /stack/sys
  *	gone		it exits when it has forked its children, and its parent waits for it
  */
 #define _GNU_SOURCE
@@ -43,7 +44,7 @@
 
 static struct task {
 	int id, parent, enter, join, threads, exit, kill;
-	int new, unshare, setsid, late, pgrp, proc, gone;
+	int new, unshare, setsid, late, pgrp, proc, mntns, gone;
 } tasks[MAX];
 static int nr;
 
@@ -134,8 +135,10 @@ static void spawn(struct task *t)
 	if (t->exit >= 0 || t->kill >= 0) {
 		siginfo_t info;
 
-		if (t->kill >= 0)
+		if (t->kill >= 0) {
+			wait_for(&shared->pid[INDEX(t)]);
 			kill(pid, t->kill);
+		}
 		if (waitid(P_PID, pid, &info, WEXITED | WNOWAIT))
 			err(1, "wait for %d", t->id);
 	}
@@ -193,6 +196,9 @@ static void run(struct task *t)
 		if (mkdir(path, 0755) || mount("proc", path, "proc", 0, NULL))
 			err(1, "mount of %s", path);
 	}
+	if (t->mntns && (unshare(CLONE_NEWNS) || mount("proc", "/stack", "proc", MS_NOSUID, NULL) ||
+			 mount("mask", "/stack/sys", "tmpfs", 0, NULL)))
+		err(1, "mount namespace");
 	if (t->exit >= 0)
 		_exit(t->exit);
 	while (t->kill >= 0)
@@ -264,6 +270,7 @@ static void read_spec(void)
 				{ "setsid", &t->setsid }, { "late", &t->late },	      { "pgrp", &t->pgrp },
 				{ "join", &t->join },	  { "threads", &t->threads }, { "exit", &t->exit },
 				{ "kill", &t->kill },	  { "gone", &t->gone },	      { "proc", &t->proc },
+				{ "mntns", &t->mntns },
 			};
 			size_t i;
 
