@@ -25,6 +25,7 @@ import tempfile
 NS_SPECIFIC_IOC = 0xC018B70E
 GET_LAST_PID = 2
 KEYS = ("NSpid", "NSpgid", "NSsid")
+TIMEOUT = 120  # seconds for one call of CRIU
 
 
 def status(pid, tid=None):
@@ -79,7 +80,9 @@ def snapshot(root):
         task["threads"] = sorted(vector(status(pid, t), "NSpid") for t in os.listdir(f"/proc/{pid}/task"))
         task["ns"] = names[os.stat(f"/proc/{pid}/ns/pid").st_ino]
         if task["state"] != "Z":
-            task["for_children"] = names.get(os.stat(f"/proc/{pid}/ns/pid_for_children").st_ino)
+            # The link is missing if that pid namespace has no init
+            children_ns = pathlib.Path(f"/proc/{pid}/ns/pid_for_children")
+            task["for_children"] = names.get(os.stat(children_ns).st_ino) if children_ns.exists() else None
             spaces[task["ns"]] = last_pid(f"/proc/{pid}/ns/pid")
         tasks[task["NSpid"][0]] = task
     return tasks, spaces, mounts_of(pids, depth, names)
@@ -202,6 +205,72 @@ def spec_of_seed(seed, size=None):
     return "\n".join(lines) + "\n"
 
 
+def fork_in(init):
+    """The pids of a new task in the pid namespace of a task, outermost first"""
+    reader, writer = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        with open(f"/proc/{init}/ns/pid", "rb") as ns:
+            if ctypes.CDLL(None, use_errno=True).setns(ns.fileno(), 0):
+                os._exit(1)
+        child = os.fork()
+        if child == 0:
+            os.read(reader, 1)
+            os._exit(0)
+        pids = status(child)["NSpid"]
+        os.close(reader)
+        os.write(writer, pids.encode())
+        os.close(writer)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as f:
+        pids = f.read()
+    if os.waitpid(helper, 0)[1]:
+        raise AssertionError("no fork in a pid namespace")
+    return list(map(int, pids.split()))
+
+
+def check_next_forks(root, tasks):
+    """Forks in each pid namespace, the deepest first: each level has to give the next pid that none
+    of the tasks, threads, groups and sessions has"""
+    depth = len(status(root)["NSpid"].split()) - 1
+    real = {}
+
+    def walk(pid):
+        real[int(status(pid)["NSpid"].split()[depth])] = pid
+        for child in children(pid):
+            walk(child)
+
+    walk(root)
+    inits = {t["ns"]: pid for pid, t in tasks.items() if t["NSpid"] == t["ns"] and t["state"] != "Z"}
+    used = {}
+    for t in tasks.values():
+        ns = t["ns"]
+        while ns:
+            level = len(ns) - 1
+            for vector in (t["NSpid"], t["NSpgid"], t["NSsid"], *t["threads"]):
+                used.setdefault(ns, set()).add(vector[level])
+            ns = parent_ns(tasks, ns)
+    for ns in sorted(inits, key=len, reverse=True):
+        expected, outer = [], ns
+        while outer:
+            pid = last_pid(f"/proc/{real[inits[outer]]}/ns/pid") + 1
+            while pid in used[outer]:
+                pid += 1
+            expected.insert(0, pid)
+            outer = parent_ns(tasks, outer)
+        pids = fork_in(real[inits[ns]])[depth:]
+        if pids != expected:
+            raise AssertionError(f"the next fork in {ns} got {pids}, not {expected}")
+
+
+def parent_ns(tasks, ns):
+    """Pid namespaces are named by the pids of their inits, whose parents are in the one above"""
+    return tasks[tasks[ns[0]]["parent"]]["ns"] if len(ns) > 1 else None
+
+
 class Refused(Exception):
     pass
 
@@ -212,7 +281,7 @@ def criu(action, images, *options):
     # A file, as a restored tree keeps the descriptors of a failed criu open
     with open(log.with_suffix(".out"), "w+b") as out:
         try:
-            done = subprocess.run(list(map(str, args)), stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=int(os.environ.get("TREE_TIMEOUT", "300")))
+            done = subprocess.run(list(map(str, args)), stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"criu {action} hangs")
     if done.returncode:
@@ -250,6 +319,7 @@ def run_tree(spec, work):
             criu("restore", images, "-d", "--root", root, "--pidfile", images / "pid")
             pid = int((images / "pid").read_text())
             compare(before, snapshot(pid), f"turn {turn}")
+        check_next_forks(pid, before[0])
         return before
     finally:
         try:
@@ -257,6 +327,21 @@ def run_tree(spec, work):
         except ProcessLookupError:
             pass
         subprocess.run(["umount", "-l", root], check=True)
+
+
+def run_and_expect(spec, work):
+    """A line "# refused: TEXT" in a file says that CRIU refuses the tree, and how"""
+    expected = re.search("^# refused: (.*)", spec, re.MULTILINE)
+    try:
+        before = run_tree(spec, work)
+    except Refused as e:
+        if not expected or not re.search(expected[1], str(e)):
+            raise
+        return f"refused, as it should be: {e}"
+    if expected:
+        raise AssertionError("not refused")
+    return "{} tasks in {} pid namespaces, {} levels".format(
+        len(before[0]), len(before[1]), max(len(t["NSpid"]) for t in before[0].values()) - 1)
 
 
 def main():
@@ -272,7 +357,7 @@ def main():
             trees += map(str, range(first, last + 1))
         else:
             trees.append(tree)
-    failed = refused = 0
+    passed = failed = 0
     for tree in trees:
         if re.fullmatch(r"\d+(x\d+)?", tree):
             spec = spec_of_seed(*map(int, tree.split("x")))
@@ -280,11 +365,8 @@ def main():
             spec = pathlib.Path(tree).read_text()
         with tempfile.TemporaryDirectory(dir="/run", ignore_cleanup_errors=True) as work:
             try:
-                before = run_tree(spec, pathlib.Path(work))
-                print(f"ok {tree}: {len(before[0])} tasks in {len(before[1])} pid namespaces", flush=True)
-            except Refused as e:
-                refused += 1
-                print(f"refused {tree}: {e}", flush=True)
+                print(f"{tree}: {run_and_expect(spec, pathlib.Path(work))}", flush=True)
+                passed += 1
             except Exception as e:
                 failed += 1
                 print(f"FAILED {tree}: {e}\n{spec}", flush=True)
@@ -295,7 +377,7 @@ def main():
                     shutil.copy(log, keep / f"{log.parent.name}-{log.name}")
                 if not args.keep_going:
                     break
-    print(f"{len(trees)} trees: {failed} failed, {refused} refused")
+    print(f"{passed} passed, {failed} failed")
     sys.exit(failed != 0)
 
 
