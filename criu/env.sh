@@ -16,3 +16,8 @@ fi
 criu_tree=$cache/criu-tree-$criu_name     # clone with the series, as branch pidns
 criu_before=$cache/criu-before-$criu_name # clone without the series
 criu_tar=$criu_tree.tar                   # $criu_tree when it was built
+
+# CRIU's own tests of all that depends on pids or on a namespace, as a pattern.
+criu_tests='caps00|env00|fd_from_pidfd|fown|helper_zombie_child|pid00|pidns_last_pid|remap_dead_pid(_root)?'
+criu_tests+='|timens_for_kids|tty0[023]|zombie0[01]|zombie_leader'
+criu_tests+='|(file_locks|mntns_|netns_sub|pidfd_|pthread0|pthread_timers|pty|session0).*'
