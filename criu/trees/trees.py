@@ -8,6 +8,7 @@ SPEC is a file for build-tree, SEED a number that a tree is made from, TASKS the
 with the ioctl, and with CRIU=, the criu program, and BUILD_TREE=, the built build-tree.c.
 """
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -292,7 +293,9 @@ def criu(action, images, *options):
         raise AssertionError(f"criu {action} failed, log in {log}:\n" + "\n".join(errors[:12]))
 
 
-def run_tree(spec, work):
+@contextlib.contextmanager
+def built(spec, work):
+    """Builds a tree, and gives the pid of its root and its root file system"""
     root = work / "root"
     root.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tree", root], check=True)
@@ -311,6 +314,15 @@ def run_tree(spec, work):
             if fifo not in ready:
                 raise AssertionError(f"the tree was not built: {(root / 'log').read_text()}")
         (root / "ready").unlink()
+        yield pid, root
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        subprocess.run(["umount", "-l", root], check=True)
+
+
+def run_tree(spec, work):
+    with built(spec, work) as (pid, root):
         before = snapshot(pid)
         for turn in (1, 2):
             images = work / f"images{turn}"
@@ -318,15 +330,15 @@ def run_tree(spec, work):
             criu("dump", images, "-t", pid)
             criu("restore", images, "-d", "--root", root, "--pidfile", images / "pid")
             pid = int((images / "pid").read_text())
-            compare(before, snapshot(pid), f"turn {turn}")
-        check_next_forks(pid, before[0])
+            try:
+                compare(before, snapshot(pid), f"turn {turn}")
+                if turn == 2:
+                    check_next_forks(pid, before[0])
+            except BaseException:
+                os.kill(pid, signal.SIGKILL)
+                raise
+        os.kill(pid, signal.SIGKILL)
         return before
-    finally:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        subprocess.run(["umount", "-l", root], check=True)
 
 
 def run_and_expect(spec, work):
