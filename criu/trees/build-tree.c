@@ -4,7 +4,7 @@
  * program as /build-tree), prints the pid of its init, and leaves. The init and its descendants
  * are the tasks of ROOT/spec. When all of them are there, the init writes to the fifo ROOT/ready.
  *
- * One task a line, a parent before its children, the first line is the init:
+ * One task a line, a parent before its children, the first line is the init, # starts a comment:
  *
  *	ID PARENT [WORD...]
  *
@@ -18,6 +18,12 @@
  *	exit=N		zombie with exit status N
  *	kill=N		zombie by signal N
  *	proc		it mounts proc on /proc-ID
+ *	mntns		it has a new mount namespace, with proc on /stack and a mount on /stack/sys
+ *	shared		its mounts propagate
+ *	bind		it binds the folder of task 1 in its proc to /bind
+ *	idle		it calls unshare() for a pid namespace, without a fork after that
+ *	crash		it is a zombie by SIGILL
+ *	user		it has a new user namespace
  *	gone		it exits when it has forked its children, and its parent waits for it
  */
 #define _GNU_SOURCE
@@ -43,7 +49,7 @@
 
 static struct task {
 	int id, parent, enter, join, threads, exit, kill;
-	int new, unshare, setsid, late, pgrp, proc, gone;
+	int new, unshare, setsid, late, pgrp, proc, mntns, gone, shared, bind, idle, crash, user;
 } tasks[MAX];
 static int nr;
 
@@ -121,7 +127,7 @@ static void spawn(struct task *t)
 		set_children_ns(pid_ns(wait_for(&shared->pid[INDEX(by_id(t->enter))]), "pid"));
 	}
 
-	pid = syscall(SYS_clone, SIGCHLD | (t->new ? CLONE_NEWPID : 0), NULL, NULL, NULL, NULL);
+	pid = syscall(SYS_clone, SIGCHLD | (t->new ? CLONE_NEWPID : 0) | (t->user ? CLONE_NEWUSER : 0), NULL, NULL, NULL, NULL);
 	if (pid < 0)
 		err(1, "fork of %d", t->id);
 	if (pid == 0)
@@ -131,11 +137,13 @@ static void spawn(struct task *t)
 		set_children_ns(own);
 	if (t->gone && waitpid(pid, NULL, 0) != pid)
 		err(1, "wait for %d", t->id);
-	if (t->exit >= 0 || t->kill >= 0) {
+	if (t->exit >= 0 || t->kill >= 0 || t->crash) {
 		siginfo_t info;
 
-		if (t->kill >= 0)
+		if (t->kill >= 0) {
+			wait_for(&shared->pid[INDEX(t)]);
 			kill(pid, t->kill);
+		}
 		if (waitid(P_PID, pid, &info, WEXITED | WNOWAIT))
 			err(1, "wait for %d", t->id);
 	}
@@ -193,6 +201,17 @@ static void run(struct task *t)
 		if (mkdir(path, 0755) || mount("proc", path, "proc", 0, NULL))
 			err(1, "mount of %s", path);
 	}
+	if (t->mntns && (unshare(CLONE_NEWNS) || mount("proc", "/stack", "proc", MS_NOSUID, NULL) ||
+			 mount("mask", "/stack/sys", "tmpfs", 0, NULL)))
+		err(1, "mount namespace");
+	if (t->shared && mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL))
+		err(1, "shared");
+	if (t->bind && (mkdir("/bind", 0755) || mount("/stack/1", "/bind", NULL, MS_BIND, NULL)))
+		err(1, "bind");
+	if (t->crash) {
+		prctl(PR_SET_DUMPABLE, 0);
+		__builtin_trap();
+	}
 	if (t->exit >= 0)
 		_exit(t->exit);
 	while (t->kill >= 0)
@@ -214,6 +233,8 @@ static void run(struct task *t)
 
 	if (t->late)
 		setsid();
+	if (t->idle && unshare(CLONE_NEWPID))
+		err(1, "unshare");
 	if (t->gone)
 		_exit(0);
 
@@ -223,7 +244,7 @@ static void run(struct task *t)
 		int living = 0, built, fd;
 
 		for (int i = 0; i < nr; i++)
-			living += tasks[i].exit < 0 && tasks[i].kill < 0 && !tasks[i].gone;
+			living += tasks[i].exit < 0 && tasks[i].kill < 0 && !tasks[i].crash && !tasks[i].gone;
 		while ((built = __atomic_load_n(&shared->built, __ATOMIC_SEQ_CST)) < living)
 			syscall(SYS_futex, &shared->built, FUTEX_WAIT, built, NULL, NULL, 0);
 		fd = open("/ready", O_WRONLY);
@@ -244,9 +265,11 @@ static void read_spec(void)
 	if (!f)
 		err(1, "/spec");
 	while (getline(&line, &size, f) > 0) {
-		struct task *t = &tasks[nr++];
+		struct task *t = &tasks[nr];
 
-		if (nr > MAX)
+		if (*line == '#' || *line == '\n')
+			continue;
+		if (++nr > MAX)
 			errx(1, "too many tasks");
 		t->enter = t->join = t->exit = t->kill = -1;
 		if (sscanf(line, "%d %d", &t->id, &t->parent) != 2)
@@ -264,6 +287,8 @@ static void read_spec(void)
 				{ "setsid", &t->setsid }, { "late", &t->late },	      { "pgrp", &t->pgrp },
 				{ "join", &t->join },	  { "threads", &t->threads }, { "exit", &t->exit },
 				{ "kill", &t->kill },	  { "gone", &t->gone },	      { "proc", &t->proc },
+				{ "mntns", &t->mntns },	  { "shared", &t->shared },   { "bind", &t->bind },
+				{ "idle", &t->idle },	  { "crash", &t->crash },     { "user", &t->user },
 			};
 			size_t i;
 

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""trees.py [-k] SPEC|SEED|SEED-SEED...: dumps, kills and restores trees of tasks in nested pid
+"""trees.py [-k] SPEC|SEED|SEED-SEED|SEEDxTASKS...: dumps, kills and restores trees of tasks in nested pid
 namespaces, twice each, and compares what /proc shows of every task before and after: its pids,
 process group and session in each pid namespace, its parent, state and threads, the pid
 namespace of its children, and the last pid of each pid namespace.
 
-SPEC is a file for build-tree, SEED a number that a tree is made from. Run as root in a kernel
+SPEC is a file for build-tree, SEED a number that a tree is made from, TASKS the number of tasks, at random otherwise. Run as root in a kernel
 with the ioctl, and with CRIU=, the criu program, and BUILD_TREE=, the built build-tree.c.
 """
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -25,6 +26,7 @@ import tempfile
 NS_SPECIFIC_IOC = 0xC018B70E
 GET_LAST_PID = 2
 KEYS = ("NSpid", "NSpgid", "NSsid")
+TIMEOUT = 120  # seconds for one call of CRIU
 
 
 def status(pid, tid=None):
@@ -79,11 +81,43 @@ def snapshot(root):
         task["threads"] = sorted(vector(status(pid, t), "NSpid") for t in os.listdir(f"/proc/{pid}/task"))
         task["ns"] = names[os.stat(f"/proc/{pid}/ns/pid").st_ino]
         if task["state"] != "Z":
-            task["for_children"] = names.get(os.stat(f"/proc/{pid}/ns/pid_for_children").st_ino)
+            # The link is missing if that pid namespace has no init
+            children_ns = pathlib.Path(f"/proc/{pid}/ns/pid_for_children")
+            task["for_children"] = names.get(os.stat(children_ns).st_ino) if children_ns.exists() else None
             spaces[task["ns"]] = last_pid(f"/proc/{pid}/ns/pid")
         tasks[task["NSpid"][0]] = task
-    mounts = {str(m.name): names.get(os.stat(m / "1/ns/pid").st_ino) for m in pathlib.Path(f"/proc/{root}/root").glob("proc*")}
-    return tasks, spaces, mounts
+    return tasks, spaces, mounts_of(pids, depth, names)
+
+
+def mounts_of(pids, depth, names):
+    """All mounts, by the first task of the mount namespace and the mounts below them: their options,
+    which ones share a file system, and the pid namespace of proc unless it is covered"""
+    mounts, devices, seen = {}, {}, set()
+    living = [(int(s["NSpid"].split()[depth]), pid) for pid in pids if (s := status(pid))["State"][0] != "Z"]
+    for first, pid in sorted(living):
+        lines = {}
+        for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+            mount, parent, device, mnt_root, point, *rest = line.split()
+            lines[mount] = (parent, device, mnt_root, point, rest)
+        mntns = os.stat(f"/proc/{pid}/ns/mnt").st_ino
+        if mntns in seen:
+            continue
+        seen.add(mntns)
+        for mount, (parent, device, mnt_root, point, rest) in lines.items():
+            where = [point]
+            while parent in lines:
+                where.append(lines[parent][3])
+                parent = lines[parent][0]
+            key = (first, *where)
+            mounts[key] = [mnt_root, rest[0], *rest[-3:]]
+            devices.setdefault(device, set()).add(key)
+            init = pathlib.Path(f"/proc/{pid}/root{point}/1/ns/pid")
+            if rest[-3] == "proc" and init.exists():
+                mounts[key].append(names.get(os.stat(init).st_ino))
+    for keys in devices.values():
+        for key in keys:
+            mounts[key].append(sorted(keys))
+    return mounts
 
 
 def compare(before, after, what):
@@ -96,15 +130,28 @@ def compare(before, after, what):
         raise AssertionError(f"{what}:\n" + "\n".join(wrong))
 
 
-def spec_of_seed(seed):
+def spec_of_seed(seed, size=None):
     rnd = random.Random(seed)
-    level = [0]        # of task's pid namespace
     path = [(0,)]      # inits down to it
     leaf = [False]     # zombies and tasks that leave have no children, but gone ones do
     lines = ["0 0"]
     unshared = {}      # task: inits down to the pid namespace of its children
-    for i in range(1, rnd.randint(4, 24)):
+    parents = [None]
+    gone = set()
+
+    def line(t):
+        while t is not None:
+            yield t
+            t = parents[t]
+
+    def is_there(t):
+        """Whether task i can wait for t: nobody forks t who waits for a parent of i to leave"""
+        return not any(parents[a] in line(parents[g]) and a > g and a not in line(i)
+                       for g in gone.intersection(line(i)) for a in line(t) if a)
+
+    for i in range(1, size or rnd.randint(4, 24)):
         parent = rnd.choice([t for t in range(i) if not leaf[t]])
+        parents.append(parent)
         words = []
         where = path[parent]
         end = rnd.random()
@@ -118,7 +165,7 @@ def spec_of_seed(seed):
         elif kind < 0.35:
             # Into a namespace below that of the parent whose init is not among those who leave
             below = [t for t in range(i) if path[t][:len(where)] == where and len(path[t]) > len(where)
-                     and path[t][-1] == t and not leaf[t]]
+                     and path[t][-1] == t and not leaf[t] and is_there(t)]
             if below:
                 t = rnd.choice(below)
                 words.append(f"enter={t}")
@@ -129,8 +176,8 @@ def spec_of_seed(seed):
         if is_init and parent in unshared and words == ["new"]:
             # clone() with CLONE_NEWPID fails after unshare()
             words, where, is_init = [], unshared[parent], False
-        if is_init and len(where) == 2 and rnd.random() < 0.5:
-            words.append("proc")
+        if is_init and rnd.random() < 0.5:
+            words.append(rnd.choice(("proc", "mntns", "mntns")))
         if rnd.random() < 0.2:
             words.append("setsid")
         elif rnd.random() < 0.1:
@@ -138,26 +185,91 @@ def spec_of_seed(seed):
         elif rnd.random() < 0.2:
             words.append("pgrp")
         elif rnd.random() < 0.2:
-            words.append(f"join={rnd.randrange(i)}")
+            words += [f"join={t}" for t in (rnd.randrange(i),) if is_there(t)]
         if "unshare" in words:
             pass  # without an init the parent could not fork again
         elif end < 0.12:
             words.append(f"exit={rnd.randrange(128)}")
-            if "proc" in words:
-                words.remove("proc")
+            words = [w for w in words if w not in ("proc", "mntns")]
             leaf[i] = True
         elif end < 0.16:
             words.append(f"kill={rnd.choice((1, 9, 15)) if not is_init else 9}")
-            if "proc" in words:
-                words.remove("proc")
+            words = [w for w in words if w not in ("proc", "mntns")]
             leaf[i] = True
         elif end < 0.3 and not is_init:
             words.append("gone")
+            gone.add(i)
         elif rnd.random() < 0.2:
             words.append(f"threads={rnd.randint(1, 3)}")
         path.append(where)
         lines.append(f"{i} {parent} {' '.join(words)}".strip())
     return "\n".join(lines) + "\n"
+
+
+def fork_in(init):
+    """The pids of a new task in the pid namespace of a task, outermost first"""
+    reader, writer = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        with open(f"/proc/{init}/ns/pid", "rb") as ns:
+            if ctypes.CDLL(None, use_errno=True).setns(ns.fileno(), 0):
+                os._exit(1)
+        child = os.fork()
+        if child == 0:
+            os.read(reader, 1)
+            os._exit(0)
+        pids = status(child)["NSpid"]
+        os.close(reader)
+        os.write(writer, pids.encode())
+        os.close(writer)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as f:
+        pids = f.read()
+    if os.waitpid(helper, 0)[1]:
+        raise AssertionError("no fork in a pid namespace")
+    return list(map(int, pids.split()))
+
+
+def check_next_forks(root, tasks):
+    """Forks in each pid namespace, the deepest first: each level has to give the next pid that none
+    of the tasks, threads, groups and sessions has"""
+    depth = len(status(root)["NSpid"].split()) - 1
+    real = {}
+
+    def walk(pid):
+        real[int(status(pid)["NSpid"].split()[depth])] = pid
+        for child in children(pid):
+            walk(child)
+
+    walk(root)
+    inits = {t["ns"]: pid for pid, t in tasks.items() if t["NSpid"] == t["ns"] and t["state"] != "Z"}
+    used = {}
+    for t in tasks.values():
+        ns = t["ns"]
+        while ns:
+            level = len(ns) - 1
+            for vector in (t["NSpid"], t["NSpgid"], t["NSsid"], *t["threads"]):
+                used.setdefault(ns, set()).add(vector[level])
+            ns = parent_ns(tasks, ns)
+    for ns in sorted(inits, key=len, reverse=True):
+        expected, outer = [], ns
+        while outer:
+            pid = last_pid(f"/proc/{real[inits[outer]]}/ns/pid") + 1
+            while pid in used[outer]:
+                pid += 1
+            expected.insert(0, pid)
+            outer = parent_ns(tasks, outer)
+        pids = fork_in(real[inits[ns]])[depth:]
+        if pids != expected:
+            raise AssertionError(f"the next fork in {ns} got {pids}, not {expected}")
+
+
+def parent_ns(tasks, ns):
+    """Pid namespaces are named by the pids of their inits, whose parents are in the one above"""
+    return tasks[tasks[ns[0]]["parent"]]["ns"] if len(ns) > 1 else None
 
 
 class Refused(Exception):
@@ -170,21 +282,24 @@ def criu(action, images, *options):
     # A file, as a restored tree keeps the descriptors of a failed criu open
     with open(log.with_suffix(".out"), "w+b") as out:
         try:
-            done = subprocess.run(list(map(str, args)), stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=300)
+            done = subprocess.run(list(map(str, args)), stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"criu {action} hangs")
     if done.returncode:
         errors = [l for l in log.read_text(errors="replace").splitlines() if "Error" in l] if log.exists() else []
-        if action == "dump" and errors and "Can't dump" in errors[0]:
-            raise Refused(errors[0].split("): ", 1)[-1])
+        refusals = [e for e in errors if "Can't dump" in e]
+        if action == "dump" and refusals:
+            raise Refused(refusals[0].split("): ", 1)[-1])
         raise AssertionError(f"criu {action} failed, log in {log}:\n" + "\n".join(errors[:12]))
 
 
-def run_tree(spec, work):
+@contextlib.contextmanager
+def built(spec, work):
+    """Builds a tree, and gives the pid of its root and its root file system"""
     root = work / "root"
     root.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tree", root], check=True)
-    for name in ("proc", "tmp", "dev"):
+    for name in ("proc", "tmp", "dev", "stack"):
         (root / name).mkdir()
     shutil.copy(os.environ["BUILD_TREE"], root / "build-tree")
     (root / "spec").write_text(spec)
@@ -199,6 +314,15 @@ def run_tree(spec, work):
             if fifo not in ready:
                 raise AssertionError(f"the tree was not built: {(root / 'log').read_text()}")
         (root / "ready").unlink()
+        yield pid, root
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        subprocess.run(["umount", "-l", root], check=True)
+
+
+def run_tree(spec, work):
+    with built(spec, work) as (pid, root):
         before = snapshot(pid)
         for turn in (1, 2):
             images = work / f"images{turn}"
@@ -206,14 +330,30 @@ def run_tree(spec, work):
             criu("dump", images, "-t", pid)
             criu("restore", images, "-d", "--root", root, "--pidfile", images / "pid")
             pid = int((images / "pid").read_text())
-            compare(before, snapshot(pid), f"turn {turn}")
+            try:
+                compare(before, snapshot(pid), f"turn {turn}")
+                if turn == 2:
+                    check_next_forks(pid, before[0])
+            except BaseException:
+                os.kill(pid, signal.SIGKILL)
+                raise
+        os.kill(pid, signal.SIGKILL)
         return before
-    finally:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        subprocess.run(["umount", "-l", root], check=True)
+
+
+def run_and_expect(spec, work):
+    """A line "# refused: TEXT" in a file says that CRIU refuses the tree, and how"""
+    expected = re.search("^# refused: (.*)", spec, re.MULTILINE)
+    try:
+        before = run_tree(spec, work)
+    except Refused as e:
+        if not expected or not re.search(expected[1], str(e)):
+            raise
+        return f"refused, as it should be: {e}"
+    if expected:
+        raise AssertionError("not refused")
+    return "{} tasks in {} pid namespaces, {} levels".format(
+        len(before[0]), len(before[1]), max(len(t["NSpid"]) for t in before[0].values()) - 1)
 
 
 def main():
@@ -229,16 +369,16 @@ def main():
             trees += map(str, range(first, last + 1))
         else:
             trees.append(tree)
-    failed = refused = 0
+    passed = failed = 0
     for tree in trees:
-        spec = spec_of_seed(int(tree)) if tree.isdigit() else pathlib.Path(tree).read_text()
+        if re.fullmatch(r"\d+(x\d+)?", tree):
+            spec = spec_of_seed(*map(int, tree.split("x")))
+        else:
+            spec = pathlib.Path(tree).read_text()
         with tempfile.TemporaryDirectory(dir="/run", ignore_cleanup_errors=True) as work:
             try:
-                before = run_tree(spec, pathlib.Path(work))
-                print(f"ok {tree}: {len(before[0])} tasks in {len(before[1])} pid namespaces", flush=True)
-            except Refused as e:
-                refused += 1
-                print(f"refused {tree}: {e}", flush=True)
+                print(f"{tree}: {run_and_expect(spec, pathlib.Path(work))}", flush=True)
+                passed += 1
             except Exception as e:
                 failed += 1
                 print(f"FAILED {tree}: {e}\n{spec}", flush=True)
@@ -249,7 +389,7 @@ def main():
                     shutil.copy(log, keep / f"{log.parent.name}-{log.name}")
                 if not args.keep_going:
                     break
-    print(f"{len(trees)} trees: {failed} failed, {refused} refused")
+    print(f"{passed} passed, {failed} failed")
     sys.exit(failed != 0)
 
 
