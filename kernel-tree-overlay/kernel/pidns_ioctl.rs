@@ -178,7 +178,9 @@ fn granted_or_ask<'a>(
 fn set_last_pid_vec(open: &PidNamespace, data: u64, data_size: u32) -> Result<c_long> {
     // One more for a trailing NUL.
     let mut buf = [0; MAX_LEN + 1];
-    let text = buf.get_mut(..usize::from_safe_cast(data_size)).ok_or(EINVAL)?;
+    let text = buf
+        .get_mut(..usize::from_safe_cast(data_size))
+        .ok_or(EINVAL)?;
     user_slice(data, text.len())?.reader().read_slice(text)?;
 
     let mut pids = [0; MAX_LEVELS];
