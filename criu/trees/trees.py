@@ -26,7 +26,7 @@ import tempfile
 NS_SPECIFIC_IOC = 0xC018B70E
 GET_LAST_PID = 2
 KEYS = ("NSpid", "NSpgid", "NSsid")
-TIMEOUT = 120  # seconds for one call of CRIU
+TIMEOUT = 600  # seconds for one call of CRIU
 
 
 def status(pid, tid=None):
