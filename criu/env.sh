@@ -20,5 +20,7 @@ criu_tar=$criu_tree.tar                   # $criu_tree when it was built
 # CRIU's own tests of all that depends on pids or on a namespace, as a pattern: those that
 # its CI runs.
 criu_tests='caps00|env00|fd_from_pidfd|file_locks.*|fown|helper_zombie_child|mntns_.*|netns_sub.*|pid00'
-criu_tests+='|pidfd_(child|dead|diffdead|kill|self)|pidns_last_pid|pthread0[01].*|pthread_timers.*|pty.*'
+criu_tests+='|pidfd_(child|dead|diffdead|kill|self)|pthread0[01].*|pthread_timers.*|pty.*'
 criu_tests+='|remap_dead_pid(_root)?|session0[01]|timens_for_kids|tty0[023]|zombie0[01]|zombie_leader'
+# Those of the series.
+our_tests='pidns_last_pid|pidns0[0-6]'

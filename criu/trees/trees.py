@@ -4,8 +4,9 @@ namespaces, twice each, and compares what /proc shows of every task before and a
 process group and session in each pid namespace, its parent, state and threads, the pid
 namespace of its children, and the last pid of each pid namespace.
 
-SPEC is a file for build-tree, SEED a number that a tree is made from, TASKS the number of tasks, at random otherwise. Run as root in a kernel
-with the ioctl, and with CRIU=, the criu program, and BUILD_TREE=, the built build-tree.c.
+SPEC is a file for build-tree, SEED a number that a tree is made from, TASKS the number of tasks,
+at random otherwise. Run as root in a kernel with the ioctl, and with CRIU=, the criu program, and
+BUILD_TREE=, the built build-tree.c.
 """
 import argparse
 import contextlib
