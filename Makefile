@@ -13,6 +13,7 @@ help:
 	@echo 'make check         all that a maintainer or a build robot would check; hours, less with -j2'
 	@echo 'make check-quick   what CI runs of that'
 	@echo 'make check-NAME    one check; make check-list prints the names'
+	@echo 'make check-record  write into check/last-run.md which checks have passed'
 	@echo 'make bench         count the instructions of each way to choose pids, 12 minutes'
 	@echo 'make bench-time    the same in nanoseconds, under KVM or on the running kernel'
 	@echo 'make bench-record  put bench/instructions.csv into the tables and the plot'
