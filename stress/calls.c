@@ -16,8 +16,7 @@
 static uint64_t seed, round_nr, call_nr;
 static char data_before[DATA_MEM], req_before[REQ_MEM];
 
-/* How often each request ended with each result. Each of these must occur. */
-static long successes[3], failures[3][256];
+/* The errors of each request. Each must occur. */
 static const struct {
 	const char *request;
 	int errors[10];	/* up to 0 */
@@ -27,6 +26,9 @@ static const struct {
 	[PIDNS_REQ_GET_LAST_PID_VEC] = { "got", {
 		EPERM, ESRCH, E2BIG, EBADF, EFAULT, EINVAL, ENOTTY, ERANGE } },
 };
+
+/* How often each request ended with each result */
+static long successes[ARRAY_SIZE(possible)], failures[ARRAY_SIZE(possible)][256];
 
 static long run_call(void *arg)
 {
