@@ -9,11 +9,11 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# Everything that is downloaded or built; can be deleted at any time.
+# All downloads and builds. Delete it at any time.
 cache=${PIDNS_VEC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pidns-vec}
 
-# What the series is applied to: a kernel tree of one's own, KDIR, or what
-# Debian has of this mainline version.
+# The base of the series: your own kernel tree, KDIR, or Debian's source of this mainline
+# version.
 series_base=${KERNEL:-7.3}
 [[ $series_base =~ ^[0-9]+\.[0-9]+(-rc[0-9]+)?$ ]] || die "KERNEL=$series_base is not like 7.3 or 7.3-rc7"
 if [ -n "${KDIR:-}" ]; then
@@ -49,8 +49,7 @@ complaints='Kernel panic|BUG:|WARNING:|Oops|INFO: |soft lockup|Call [Tt]race'
 [[ $repo$cache$log != *[[:space:]]* ]] || die "this does not work in a path with blanks: $repo, $cache"
 mkdir -p "$cache" "$log"
 
-# Debian's toolchain in full: a rustup toolchain that comes first in PATH must
-# not be mixed in.
+# All of Debian's toolchain: do not mix in a rustup toolchain that comes first in PATH.
 bindgen=$cache/tools/bin/bindgen
 [ -x "$bindgen" ] || bindgen=/usr/bin/bindgen
 toolchain=(
@@ -85,11 +84,11 @@ nspid_cargo() {
 	(cd "$repo/nspid" && PATH=/usr/bin:$PATH CARGO_TARGET_DIR=$cache/nspid cargo "$@")
 }
 
-# Dies if somebody is at work in the kernel tree DIR, and fails if there are commits
-# other than those of the series that was last applied.
+# Dies if somebody is at work in the kernel tree DIR. Fails if DIR has commits other than
+# those of the series that was last applied.
 keep_work() { # DIR
 	local open
-	# Before that was once complete, and while it is done, it is ours.
+	# Before the first apply is complete, and during one, nobody else works there.
 	if [ -e "$1/.git/pidns-vec-busy" ] ||
 		! git -C "$1" rev-parse -q --verify pidns-vec-applied >/dev/null; then
 		return
