@@ -101,6 +101,43 @@ keep_work() { # DIR
 	[ "$(git -C "$1" rev-parse HEAD)" = "$(git -C "$1" rev-parse pidns-vec-applied)" ]
 }
 
+# Settings of a clone in which the scripts commit.
+own_settings() { # TREE
+	git -C "$1" config user.name "$(git -C "$repo" config user.name || echo pidns-vec)"
+	git -C "$1" config user.email "$(git -C "$repo" config user.email || echo pidns-vec@localhost)"
+	git -C "$1" config commit.gpgSign false
+	git -C "$1" config tag.gpgSign false
+	git -C "$1" config core.hooksPath /dev/null
+}
+
+# The description of a branch: the cover letter in FOLDER, up to what git adds to it.
+cover_letter() { # FOLDER
+	sed -n '1s/^Subject: \[PATCH[^]]*\] //p; 2,/^Assisted-by: /p' "$1/0000-cover-letter.txt"
+}
+
+# Writes the branch that is checked out in TREE, since BASE, to FOLDER as patches. Its
+# description is the cover letter.
+write_patches() { # TREE BASE FOLDER [PREFIX]
+	local branch new
+	[ -n "$(git -C "$1" rev-list "$2..HEAD")" ] || die "no commits since $2 in $1"
+	branch=$(git -C "$1" symbolic-ref -q --short HEAD) || die "no branch is checked out in $1"
+	# cover_letter and patches/README.md read the cover letter up to this line.
+	[[ $(git -C "$1" config "branch.$branch.description" | tail -n 1) = Assisted-by:* ]] ||
+		die "the description of branch $branch in $1, the cover letter, does not end with Assisted-by: git branch --edit-description"
+	new=$(mktemp -d)
+	# The same on every machine: full hashes, no version of git, no settings.
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -C "$1" -c format.signature= format-patch -q \
+		--numbered --zero-commit --full-index --no-renames --stat=72 --subject-prefix="${4:-PATCH}" \
+		--cover-letter --cover-from-description=subject -o "$new" "$2..HEAD"
+	# Not *.patch: git am stops at a mail without a patch. The subject is one line.
+	sed -n '/^Subject: /,$p' "$new/0000-cover-letter.patch" | sed '1{N;s/ *\n / /;P;D}' >"$new/0000-cover-letter.txt"
+	rm "$new/0000-cover-letter.patch"
+	mkdir -p "$3"
+	rm -f "$3"/*.{txt,patch}
+	mv "$new"/* "$3"
+	rmdir "$new"
+}
+
 # Run a long command with its output in a file, and show the end of that file
 # if the command fails.
 logged() {
