@@ -25,6 +25,14 @@
  *	crash		it is a zombie by SIGILL
  *	user		it has a new user namespace
  *	gone		it exits when it has forked its children, and its parent waits for it
+ *	aside		it is no child of its parent but of the one above (CLONE_PARENT)
+ *	pidfd=ID, owner=ID	it has got a pidfd of task ID, a pipe with task ID as the owner, from its
+ *			parent, which is in the container's pid namespace
+ *	dead		its proc on /stack has a dead task, whose folder it has open
+ *	inherit		task 0 stays in the session from outside
+ *	outside		of task 0: there are two pid namespaces whose inits, pid 3 and 4 of the container,
+ *			are not among its descendants, one in the other
+ *	into=PID	its parent forks it into the pid namespace of one of these
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -48,8 +56,9 @@
 #define MAX 512
 
 static struct task {
-	int id, parent, enter, join, threads, exit, kill;
+	int id, parent, enter, join, threads, exit, kill, pidfd, owner;
 	int new, unshare, setsid, late, pgrp, proc, mntns, gone, shared, bind, idle, crash, user;
+	int aside, dead, inherit, outside, into;
 } tasks[MAX];
 static int nr;
 
@@ -114,20 +123,41 @@ static void set_children_ns(int fd)
 
 static void run(struct task *t);
 
+static int open_for_child(struct task *t)
+{
+	int fds[2];
+
+	if (t->pidfd >= 0) {
+		fds[0] = syscall(SYS_pidfd_open, wait_for(&shared->pid[INDEX(by_id(t->pidfd))]), 0);
+		if (fds[0] < 0)
+			err(1, "pidfd");
+		return fds[0];
+	}
+	if (t->owner >= 0) {
+		if (pipe(fds) || fcntl(fds[0], F_SETOWN, wait_for(&shared->pid[INDEX(by_id(t->owner))])))
+			err(1, "owner");
+		close(fds[1]);
+		return fds[0];
+	}
+	return -1;
+}
+
 static void spawn(struct task *t)
 {
 	int parent = shared->pid[INDEX(by_id(t->parent))];
-	int own = -1;
+	int own = -1, fd = open_for_child(t);
 	pid_t pid;
 
 	if (t->unshare && unshare(CLONE_NEWPID))
 		err(1, "unshare");
-	if (t->enter >= 0) {
+	if (t->enter >= 0 || t->into) {
 		own = pid_ns(parent, "pid_for_children");
-		set_children_ns(pid_ns(wait_for(&shared->pid[INDEX(by_id(t->enter))]), "pid"));
+		set_children_ns(pid_ns(t->into ? t->into : wait_for(&shared->pid[INDEX(by_id(t->enter))]), "pid"));
 	}
 
-	pid = syscall(SYS_clone, SIGCHLD | (t->new ? CLONE_NEWPID : 0) | (t->user ? CLONE_NEWUSER : 0), NULL, NULL, NULL, NULL);
+	pid = syscall(SYS_clone,
+		      SIGCHLD | (t->new ? CLONE_NEWPID : 0) | (t->user ? CLONE_NEWUSER : 0) | (t->aside ? CLONE_PARENT : 0),
+		      NULL, NULL, NULL, NULL);
 	if (pid < 0)
 		err(1, "fork of %d", t->id);
 	if (pid == 0)
@@ -135,6 +165,8 @@ static void spawn(struct task *t)
 
 	if (own >= 0)
 		set_children_ns(own);
+	if (fd >= 0)
+		close(fd);
 	if (t->gone && waitpid(pid, NULL, 0) != pid)
 		err(1, "wait for %d", t->id);
 	if (t->exit >= 0 || t->kill >= 0 || t->crash) {
@@ -147,6 +179,21 @@ static void spawn(struct task *t)
 		if (waitid(P_PID, pid, &info, WEXITED | WNOWAIT))
 			err(1, "wait for %d", t->id);
 	}
+}
+
+/* Opens the folder in /stack of a task that is dead by then */
+static void open_dead(void)
+{
+	char path[32];
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (pid == 0)
+		_exit(pause());
+	snprintf(path, sizeof(path), "/stack/%d", pid);
+	if (pid < 0 || open(path, O_RDONLY) < 0 || kill(pid, SIGKILL) || waitpid(pid, &status, 0) != pid)
+		err(1, "dead task");
 }
 
 static void run(struct task *t)
@@ -208,6 +255,8 @@ static void run(struct task *t)
 		err(1, "shared");
 	if (t->bind && (mkdir("/bind", 0755) || mount("/stack/1", "/bind", NULL, MS_BIND, NULL)))
 		err(1, "bind");
+	if (t->dead)
+		open_dead();
 	if (t->crash) {
 		prctl(PR_SET_DUMPABLE, 0);
 		__builtin_trap();
@@ -256,14 +305,17 @@ static void run(struct task *t)
 		pause();
 }
 
-static void read_spec(void)
+static void read_spec(const char *root)
 {
-	FILE *f = fopen("/spec", "re");
+	char path[4096];
+	FILE *f;
 	char *line = NULL, *word;
 	size_t size = 0;
 
+	snprintf(path, sizeof(path), "%s/spec", root);
+	f = fopen(path, "re");
 	if (!f)
-		err(1, "/spec");
+		err(1, "%s", path);
 	while (getline(&line, &size, f) > 0) {
 		struct task *t = &tasks[nr];
 
@@ -271,7 +323,7 @@ static void read_spec(void)
 			continue;
 		if (++nr > MAX)
 			errx(1, "too many tasks");
-		t->enter = t->join = t->exit = t->kill = -1;
+		t->enter = t->join = t->exit = t->kill = t->pidfd = t->owner = -1;
 		if (sscanf(line, "%d %d", &t->id, &t->parent) != 2)
 			errx(1, "no task: %s", line);
 		strtok(line, " \n");
@@ -289,6 +341,9 @@ static void read_spec(void)
 				{ "kill", &t->kill },	  { "gone", &t->gone },	      { "proc", &t->proc },
 				{ "mntns", &t->mntns },	  { "shared", &t->shared },   { "bind", &t->bind },
 				{ "idle", &t->idle },	  { "crash", &t->crash },     { "user", &t->user },
+				{ "aside", &t->aside },	  { "dead", &t->dead },	      { "inherit", &t->inherit },
+				{ "pidfd", &t->pidfd },	  { "owner", &t->owner },     { "into", &t->into },
+				{ "outside", &t->outside },
 			};
 			size_t i;
 
@@ -310,7 +365,7 @@ static void container(const char *root)
 	    syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/") ||
 	    mount("proc", "/proc", "proc", 0, NULL))
 		err(1, "mounts of %s", root);
-	if (setsid() < 0)
+	if (!tasks[0].inherit && setsid() < 0)
 		err(1, "setsid");
 	fd = open("/log", O_RDWR | O_CREAT | O_APPEND, 0600);
 	if (fd < 0)
@@ -322,25 +377,60 @@ static void container(const char *root)
 	err(1, "/build-tree");
 }
 
+/* A task of the container's pid namespace that is not below its init, and two inits below each other */
+static void run_outside(int ready)
+{
+	pid_t pid = 0;
+
+	for (int level = 0; level < 2 && pid == 0; level++) {
+		pid = syscall(SYS_clone, SIGCHLD | CLONE_NEWPID, NULL, NULL, NULL, NULL);
+		if (pid < 0)
+			err(1, "fork outside");
+	}
+	if (pid == 0 && write(ready, "", 1) != 1)
+		err(1, "pipe");
+	syscall(SYS_close_range, 0, ~0U, 0);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
+	int ready[2], go[2];
 	pid_t pid;
+	char byte;
 
 	if (argc == 1) {
-		read_spec();
+		read_spec("");
 		shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 		if (shared == MAP_FAILED)
 			err(1, "mmap");
 		run(tasks);
 	}
 
-	if (unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS))
+	read_spec(argv[1]);
+	if (pipe(ready) || pipe(go) || unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS))
 		err(1, "unshare");
 	pid = fork();
 	if (pid < 0)
 		err(1, "fork");
-	if (pid == 0)
+	if (pid == 0) {
+		if (read(go[0], &byte, 1) != 1)
+			err(1, "pipe");
 		container(argv[1]);
+	}
+	if (tasks[0].outside) {
+		pid_t outside = fork();
+
+		if (outside < 0)
+			err(1, "fork");
+		if (outside == 0)
+			run_outside(ready[1]);
+		if (read(ready[0], &byte, 1) != 1)
+			err(1, "pipe");
+	}
+	if (write(go[1], "", 1) != 1)
+		err(1, "pipe");
 	printf("%d\n", pid);
 	return 0;
 }

@@ -5,12 +5,12 @@ process group and session in each pid namespace, its parent, state and threads, 
 namespace of its children, and the last pid of each pid namespace.
 
 SPEC is a file for build-tree, SEED a number that a tree is made from, TASKS the number of tasks,
-at random otherwise. Run as root in a kernel with the ioctl, and with CRIU=, the criu program, and
-BUILD_TREE=, the built build-tree.c.
+at random otherwise. Run as root with CRIU=, the criu program, and BUILD_TREE=, the built build-tree.c.
 """
 import argparse
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import pathlib
@@ -40,17 +40,35 @@ def children(pid):
             for c in pathlib.Path(f"/proc/{pid}/task/{t}/children").read_text().split()]
 
 
-def last_pid(ns):
-    """The last pid of an open pid namespace, None if it has none any more"""
+def ioctl_last_pid(ns):
+    """The last pid of a pid namespace, None if it has none any more"""
     buf = ctypes.create_string_buffer(16)
     req = struct.pack("=IIQII", GET_LAST_PID, 0, ctypes.addressof(buf), len(buf), 1)
     with open(ns, "rb") as f:
         try:
-            length = fcntl.ioctl(f, NS_SPECIFIC_IOC, req)
+            fcntl.ioctl(f, NS_SPECIFIC_IOC, req)
         except ProcessLookupError:
             return None
     # The request is copied, the buffer it points to is ours
     return int(buf.raw.split(b"\0")[0])
+
+
+def last_pids(paths):
+    """The last pid of each pid namespace in a dictionary of paths. Without the ioctl it is the one
+    before the next pid: a fork into each of them shows that, and others set it back"""
+    try:
+        return {ns: ioctl_last_pid(path) for ns, path in paths.items()}
+    except OSError as e:
+        if e.errno != errno.ENOTTY:
+            raise
+    found = {}
+    for ns in sorted(paths, key=len):
+        pids = fork_in(paths[ns])
+        found[ns] = pids and pids[-1] - 1
+    for ns in sorted(paths, key=len, reverse=True):
+        if found[ns] is not None:
+            fork_in(paths[ns], found[ns])
+    return found
 
 
 def snapshot(root):
@@ -85,9 +103,9 @@ def snapshot(root):
             # The link is missing if that pid namespace has no init
             children_ns = pathlib.Path(f"/proc/{pid}/ns/pid_for_children")
             task["for_children"] = names.get(os.stat(children_ns).st_ino) if children_ns.exists() else None
-            spaces[task["ns"]] = last_pid(f"/proc/{pid}/ns/pid")
+            spaces[task["ns"]] = f"/proc/{pid}/ns/pid"
         tasks[task["NSpid"][0]] = task
-    return tasks, spaces, mounts_of(pids, depth, names)
+    return tasks, last_pids(spaces), mounts_of(pids, depth, names)
 
 
 def mounts_of(pids, depth, names):
@@ -207,18 +225,29 @@ def spec_of_seed(seed, size=None):
     return "\n".join(lines) + "\n"
 
 
-def fork_in(init):
-    """The pids of a new task in the pid namespace of a task, outermost first"""
+def fork_in(path, last_pid=None):
+    """The pids of a new task in a pid namespace, outermost first, None if there can be none. The
+    task sets the last pid, if there is one to set"""
     reader, writer = os.pipe()
     helper = os.fork()
     if helper == 0:
-        with open(f"/proc/{init}/ns/pid", "rb") as ns:
+        with open(path, "rb") as ns:
             if ctypes.CDLL(None, use_errno=True).setns(ns.fileno(), 0):
                 os._exit(1)
-        child = os.fork()
+        wait_for, done = os.pipe()
+        try:
+            child = os.fork()
+        except OSError as e:
+            os._exit(0 if e.errno == errno.ENOMEM else 1)
         if child == 0:
+            if last_pid is not None:
+                pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(last_pid))
+            os.write(done, b".")
             os.read(reader, 1)
             os._exit(0)
+        os.close(done)
+        if not os.read(wait_for, 1):
+            os._exit(1)
         pids = status(child)["NSpid"]
         os.close(reader)
         os.write(writer, pids.encode())
@@ -231,7 +260,7 @@ def fork_in(init):
         pids = f.read()
     if os.waitpid(helper, 0)[1]:
         raise AssertionError("no fork in a pid namespace")
-    return list(map(int, pids.split()))
+    return list(map(int, pids.split())) or None
 
 
 def check_next_forks(root, tasks):
@@ -256,14 +285,16 @@ def check_next_forks(root, tasks):
                 used.setdefault(ns, set()).add(vector[level])
             ns = parent_ns(tasks, ns)
     for ns in sorted(inits, key=len, reverse=True):
-        expected, outer = [], ns
-        while outer:
-            pid = last_pid(f"/proc/{real[inits[outer]]}/ns/pid") + 1
+        chain, expected = [ns], []
+        while parent_ns(tasks, chain[0]):
+            chain.insert(0, parent_ns(tasks, chain[0]))
+        last = last_pids({outer: f"/proc/{real[inits[outer]]}/ns/pid" for outer in chain})
+        for outer in chain:
+            pid = last[outer] + 1
             while pid in used[outer]:
                 pid += 1
-            expected.insert(0, pid)
-            outer = parent_ns(tasks, outer)
-        pids = fork_in(real[inits[ns]])[depth:]
+            expected.append(pid)
+        pids = fork_in(f"/proc/{real[inits[ns]]}/ns/pid")[depth:]
         if pids != expected:
             raise AssertionError(f"the next fork in {ns} got {pids}, not {expected}")
 
@@ -322,14 +353,14 @@ def built(spec, work):
         subprocess.run(["umount", "-l", root], check=True)
 
 
-def run_tree(spec, work):
+def run_tree(spec, options, work):
     with built(spec, work) as (pid, root):
         before = snapshot(pid)
         for turn in (1, 2):
             images = work / f"images{turn}"
             images.mkdir()
-            criu("dump", images, "-t", pid)
-            criu("restore", images, "-d", "--root", root, "--pidfile", images / "pid")
+            criu("dump", images, "-t", pid, *options)
+            criu("restore", images, "-d", "--root", root, "--pidfile", images / "pid", *options)
             pid = int((images / "pid").read_text())
             try:
                 compare(before, snapshot(pid), f"turn {turn}")
@@ -343,16 +374,20 @@ def run_tree(spec, work):
 
 
 def run_and_expect(spec, work):
-    """A line "# refused: TEXT" in a file says that CRIU refuses the tree, and how"""
+    """A line "# refused: TEXT" in a file says that CRIU refuses the tree, and how; "# options: OPTION"
+    is for CRIU"""
     expected = re.search("^# refused: (.*)", spec, re.MULTILINE)
-    try:
-        before = run_tree(spec, work)
-    except Refused as e:
-        if not expected or not re.search(expected[1], str(e)):
-            raise
-        return f"refused, as it should be: {e}"
+    options = re.findall("^# options: (.*)", spec, re.MULTILINE)
     if expected:
+        with built(spec, work) as (pid, _):
+            try:
+                criu("dump", work, "-t", pid, *options)
+            except Refused as e:
+                if re.search(expected[1], str(e)):
+                    return f"refused, as it should be: {e}"
+                raise
         raise AssertionError("not refused")
+    before = run_tree(spec, options, work)
     return "{} tasks in {} pid namespaces, {} levels".format(
         len(before[0]), len(before[1]), max(len(t["NSpid"]) for t in before[0].values()) - 1)
 
@@ -385,7 +420,7 @@ def main():
                 print(f"FAILED {tree}: {e}\n{spec}", flush=True)
                 keep = pathlib.Path(args.logs) / f"tree-{pathlib.Path(tree).name}"
                 shutil.rmtree(keep, ignore_errors=True)
-                for log in pathlib.Path(work).glob("images*/*.log"):
+                for log in pathlib.Path(work).rglob("*.log"):
                     keep.mkdir(parents=True, exist_ok=True)
                     shutil.copy(log, keep / f"{log.parent.name}-{log.name}")
                 if not args.keep_going:
