@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use crate::{
-    check::{self, State},
+    check::{Inside, State},
     child::in_child,
     failure::{Failure, Kind, OrFail},
     image::{Image, MAX_DEPTH},
@@ -145,8 +145,9 @@ fn check_first(image: &Image, around: &Cursors) -> Result<(), Failure> {
 /// The pids that must be free in the namespace around the tree.
 fn check_outer(image: &Image, around: &Cursors, pid_max: Option<i32>) -> Result<(), Failure> {
     let world = World::read()?;
-    let states = check::states(&world, around.namespace(), pid_max, image.outermost_pids())?;
-    let taken = states.iter().filter(|(_, state)| *state != State::Free);
+    let inside = Inside::new(&world, around.namespace())?;
+    let states = image.outermost_pids().map(|pid| (pid, inside.state(pid, pid_max)));
+    let taken = states.filter(|(_, state)| *state != State::Free);
     let mut problems: Vec<_> = taken.map(|(pid, state)| format!("pid {pid} is {state}")).collect();
     if problems.is_empty() {
         return Ok(());

@@ -253,8 +253,8 @@ fn show() {
     ok(&["set", "-t", &container.pid(), "41"]);
     let table = ok(&["show", "-t", &container.pid()]);
     let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
-    // namespace, id, owner, pid, last pid, pid_max, tasks, below
-    assert_eq!(&row[2..], ["0", "1", "41", "4194304", "2", "0"]);
+    // namespace, id, owner, pid, last pid, next pid, pid_max, tasks, below
+    assert_eq!(&row[2..], ["0", "1", "41", "42", "4194304", "2", "0"]);
     assert_eq!(table.lines().count(), 3);
 
     let by_file = ok(&["show", "--ns", &container.ns()]);
@@ -266,6 +266,35 @@ fn show() {
     assert_eq!(json["levels"][0]["pid"], 1);
     assert_eq!(json["levels"][1]["pid"], container.init);
     assert_eq!(json["notes"], serde_json::json!([]));
+}
+
+#[test]
+fn show_tells_the_next_pid() {
+    let container = Container::new(
+        "sleep inf & (setsid sh -c 'sleep inf & echo; exit' &) | read x; echo ready; wait",
+    );
+    let pid = container.pid();
+    let level = || -> serde_json::Value {
+        let report = ok(&["show", "--json", "-t", &pid]);
+        serde_json::from_str::<serde_json::Value>(&report).unwrap()["levels"][0].take()
+    };
+    let next_after = |last_pid: i64| {
+        ok(&["set", "-t", &pid, &last_pid.to_string()]);
+        let next = level()["next_pid"].as_i64().unwrap();
+        let mut fork = Command::new("nsenter");
+        let fork = fork.args(["--target", &pid, "--pid", "sh", "-c", "echo $$"]).output().unwrap();
+        assert_eq!(stdout(&fork), format!("{next}\n"));
+        next
+    };
+    assert!(next_after(1) > 2);
+    let candidates: Vec<_> = (2..10).map(|pid| pid.to_string()).collect();
+    let candidates = candidates.iter().map(String::as_str);
+    let states = nspid(&["check", "-t", &pid].into_iter().chain(candidates).collect::<Vec<_>>());
+    let states = stdout(&states);
+    let session = states.lines().find(|line| line.contains("session without its leader")).unwrap();
+    let session: i64 = session.split(':').next().unwrap().parse().unwrap();
+    assert!(next_after(session - 1) > session);
+    assert_eq!(next_after(level()["pid_max"].as_i64().unwrap() - 1), 300);
 }
 
 #[test]
@@ -524,6 +553,35 @@ fn a_closed_pipe_ends_it_quietly() {
         .wait_with_output()
         .unwrap();
     use std::os::unix::process::ExitStatusExt;
+    assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{output:?}");
+    assert_eq!(stderr(&output), "");
+}
+
+/// What `nspid tree | head -1` does. The pipe has less room than the tree needs.
+#[test]
+fn a_tree_of_1000_tasks_ends_quietly_after_its_first_line() {
+    use std::os::{fd::AsRawFd, unix::process::ExitStatusExt};
+
+    let container = Container::new("for i in $(seq 1000); do sleep inf & done; echo ready; wait");
+    let mut head = Command::new("head")
+        .arg("-1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdin = head.stdin.take().unwrap();
+    // SAFETY: A plain system call.
+    assert!(unsafe { libc::fcntl(stdin.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
+    let output = command(NSPID)
+        .args(["tree", "-t", &container.pid()])
+        .stdout(stdin)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let line = stdout(&head.wait_with_output().unwrap());
+    assert!(line.starts_with("pid:[") && line.lines().count() == 1, "{line}");
     assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{output:?}");
     assert_eq!(stderr(&output), "");
 }
