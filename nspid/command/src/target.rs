@@ -95,7 +95,7 @@ pub fn note_helpers<'a>(used: impl IntoIterator<Item = &'a Cursors>) {
         spent => format!("{spent} pids"),
     };
     output::note(&format!(
-        "the kernel lacks the ioctl: helper processes did this in several steps, between which others \
+        "without the ioctl: helper processes did this in several steps, between which others \
          can fork; they used up {spent}"
     ));
 }
