@@ -68,10 +68,7 @@ impl Report {
 }
 
 pub fn show(target: &Target, json: bool) -> Result<(), Failure> {
-    let task = match target.target {
-        Some(pid) => Some(Task::read(pid).or_fail(|| format!("process {pid}"))?),
-        None => None,
-    };
+    let task = target.task()?;
     let report = report(target.namespace()?, task.as_ref())?;
     if json {
         output::print_json(&report)
