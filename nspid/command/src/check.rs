@@ -2,7 +2,12 @@
 
 //! `check`: who has a pid.
 
-use std::{collections::BTreeSet, fmt, path::Path, process::ExitCode};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    path::Path,
+    process::ExitCode,
+};
 
 use pidns::{task::Task, Cursors, How, PidNamespace};
 use serde::Serialize;
@@ -78,32 +83,44 @@ impl fmt::Display for State {
     }
 }
 
-/// What each of `pids` is in the namespace `ns`.
-pub fn states(
-    world: &World,
-    ns: &PidNamespace,
-    pid_max: Option<i32>,
-    pids: impl IntoIterator<Item = i32>,
-) -> Result<Vec<(i32, State)>, Failure> {
-    let about = || "the namespace".to_owned();
-    let file = ns;
-    let ns = file.inode().or_fail(about)?;
-    let depth = file.try_clone().and_then(PidNamespace::chain).or_fail(about)?.len();
-    // A hidden task has as many more pids as it is deeper.
-    let hidden = world.hidden.iter().filter(|task| file.pid_of(task.pid).is_ok());
-    let hidden = hidden.filter_map(|task| Some((task, task.pids.len().checked_sub(depth)?)));
-    // Which of its pids, for each task that has one there.
-    let inside: Vec<(&Task, usize)> = world
-        .tasks
-        .iter()
-        .filter_map(|task| Some((task, world.chain_of(task).position(|level| level == ns)?)))
-        .chain(hidden)
-        .collect();
-    let state = |pid: i32| {
+/// The tasks that have a pid in one namespace.
+pub struct Inside<'a> {
+    /// Each with the place of that pid among its pids.
+    tasks: Vec<(&'a Task, usize)>,
+}
+
+impl<'a> Inside<'a> {
+    pub fn new(world: &'a World, ns: &PidNamespace) -> Result<Self, Failure> {
+        let about = || "the namespace".to_owned();
+        let file = ns;
+        let ns = file.inode().or_fail(about)?;
+        let depth = file.try_clone().and_then(PidNamespace::chain).or_fail(about)?.len();
+        // A hidden task has as many more pids as it is deeper.
+        let hidden = world.hidden.iter().filter(|task| file.pid_of(task.pid).is_ok());
+        let hidden = hidden.filter_map(|task| Some((task, task.pids.len().checked_sub(depth)?)));
+        let tasks = world
+            .tasks
+            .iter()
+            .filter_map(|task| Some((task, world.chain_of(task).position(|level| level == ns)?)))
+            .chain(hidden)
+            .collect();
+        Ok(Self { tasks })
+    }
+
+    /// The pids that no fork gets: those of tasks, sessions and process groups.
+    pub fn taken(&self) -> HashSet<i32> {
+        let ids = self.tasks.iter().flat_map(|(task, level)| {
+            [&task.pids, &task.session, &task.group].map(|ids| ids.get(*level).copied())
+        });
+        ids.flatten().collect()
+    }
+
+    /// What a pid is.
+    pub fn state(&self, pid: i32, pid_max: Option<i32>) -> State {
         if let Some(pid_max) = pid_max.filter(|pid_max| pid >= *pid_max) {
             return State::NotBelowPidMax { pid_max };
         }
-        let holder = inside.iter().find(|(task, level)| task.pids.get(*level) == Some(&pid));
+        let holder = self.tasks.iter().find(|(task, level)| task.pids.get(*level) == Some(&pid));
         if let Some((task, _)) = holder {
             let (process, name) = (task.process, task.name.clone());
             return match (task.is_process(), task.zombie) {
@@ -113,8 +130,8 @@ pub fn states(
             };
         }
         let members = |ids: fn(&Task) -> &[i32]| -> Vec<i32> {
-            let members = inside.iter().filter(|(task, level)| ids(task).get(*level) == Some(&pid));
-            members.map(|(task, _)| task.pid).collect()
+            let is_member = |(task, level): &&(&Task, usize)| ids(task).get(*level) == Some(&pid);
+            self.tasks.iter().filter(is_member).map(|(task, _)| task.pid).collect()
         };
         let (session, group) = (members(|task| &task.session), members(|task| &task.group));
         match (session.is_empty(), group.is_empty()) {
@@ -122,8 +139,7 @@ pub fn states(
             (true, false) => State::Group { members: group },
             (true, true) => State::Free,
         }
-    };
-    Ok(pids.into_iter().map(|pid| (pid, state(pid))).collect())
+    }
 }
 
 #[derive(Serialize)]
@@ -160,7 +176,8 @@ pub fn check(
     }
     let pid_max = pid_max.ok();
     let wanted = pids.iter().copied().chain(from_dump.iter().copied());
-    let states = states(&world, cursors.namespace(), pid_max, wanted)?;
+    let inside = Inside::new(&world, cursors.namespace())?;
+    let states: Vec<_> = wanted.map(|pid| (pid, inside.state(pid, pid_max))).collect();
 
     let inode = cursors.namespace().inode().or_fail(|| "the namespace".to_owned())?;
     let hidden = world.hidden.iter().filter(|task| {

@@ -20,7 +20,7 @@ use crate::{
 /// that. The last pid of a namespace is its cursor: the next fork gets the next free pid above it.
 ///
 /// The ioctl NS_SPECIFIC_IOC (CONFIG_PID_NS_IOCTL) reads and sets the last pids of all levels in one
-/// step. On other kernels nspid enters one namespace after the other; see --how.
+/// step. On other kernels nspid enters one namespace after the other; see --how in nspid get.
 #[derive(Parser)]
 #[command(name = "nspid", version, after_help = EXIT_STATUS, after_long_help = EXIT_STATUS)]
 pub struct Cli {
@@ -44,7 +44,7 @@ Exit status:
   126 if the command cannot be run and 127 if there is none
 
 Examples:
-  nspid show -t 4711                        the levels of a task
+  nspid show -t 4711                        the levels of a task, and which pid comes next
   nspid set -t 4711 3:22:111                the next pids there are 4, 23 and 112
   nspid reserve -t 4711 100000              the next pid there is 100000, or beyond
   nspid check -t 4711 42 43                 who has these pids in there?
@@ -55,7 +55,11 @@ Examples:
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Show the levels of a task or namespace, from its own outwards
+    /// Show the levels of a task or namespace, from its own outwards: which pid comes next?
+    ///
+    /// A row for each level. OWNER is the user who made the user namespace that owns the pid namespace,
+    /// PID the task's own, NEXT PID what the next fork there gets, TASKS and BELOW how many tasks are in
+    /// the namespace and in others below it. "-" is what you may not see.
     #[command(after_help = SHOW, after_long_help = SHOW)]
     Show {
         #[command(flatten)]

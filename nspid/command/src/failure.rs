@@ -17,6 +17,15 @@ pub enum Kind {
 /// The exit status of `verify` for a tree that differs from the dump.
 pub const DIFFERENT: u8 = 6;
 
+impl Kind {
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::NotPermitted,
+            _ => Self::Other,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Failure {
     pub kind: Kind,
@@ -49,9 +58,7 @@ impl From<Error> for Failure {
             Error::NoIoctl => Kind::NoIoctl,
             Error::NotPermitted { .. } => Kind::NotPermitted,
             Error::AbovePidMax { .. } => Kind::Taken,
-            Error::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                Kind::NotPermitted
-            }
+            Error::Io { error, .. } => Kind::of(error),
             _ => Kind::Other,
         };
         let advice = match &error {
@@ -71,11 +78,7 @@ impl<T, E: Into<io::Error>> OrFail<T> for Result<T, E> {
     fn or_fail(self, about: impl FnOnce() -> String) -> Result<T, Failure> {
         self.map_err(|error| {
             let error = error.into();
-            let kind = match error.kind() {
-                io::ErrorKind::PermissionDenied => Kind::NotPermitted,
-                _ => Kind::Other,
-            };
-            Failure::new(kind, format!("{}: {error}", about()))
+            Failure::new(Kind::of(&error), format!("{}: {error}", about()))
         })
     }
 }

@@ -6,7 +6,9 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     io::{self, IsTerminal},
+    iter,
     path::Path,
+    process::Command,
 };
 
 use pidns::{task::Task, Cursors, LastPids, PidNamespace, UserNamespace, MAX_PID};
@@ -17,7 +19,7 @@ use rustix::{
 };
 
 use crate::{
-    check::{self, State},
+    check::{Inside, State},
     child::in_child,
     failure::{Failure, Kind, OrFail},
     image::{Image, MAX_DEPTH},
@@ -145,8 +147,9 @@ fn check_first(image: &Image, around: &Cursors) -> Result<(), Failure> {
 /// The pids that must be free in the namespace around the tree.
 fn check_outer(image: &Image, around: &Cursors, pid_max: Option<i32>) -> Result<(), Failure> {
     let world = World::read()?;
-    let states = check::states(&world, around.namespace(), pid_max, image.outermost_pids())?;
-    let taken = states.iter().filter(|(_, state)| *state != State::Free);
+    let inside = Inside::new(&world, around.namespace())?;
+    let states = image.outermost_pids().map(|pid| (pid, inside.state(pid, pid_max)));
+    let taken = states.filter(|(_, state)| *state != State::Free);
     let mut problems: Vec<_> = taken.map(|(pid, state)| format!("pid {pid} is {state}")).collect();
     if problems.is_empty() {
         return Ok(());
@@ -306,21 +309,12 @@ impl Building {
     /// as the kernel wants it.
     fn write_maps(&self, user: usize, pid: i32) -> io::Result<()> {
         let user = &self.plan.image.user_namespaces[user];
-        let text = |map: &[[u32; 3]]| -> String {
-            map.iter()
-                .map(|[inside, outside, count]| format!("{inside} {outside} {count}\n"))
-                .collect()
-        };
         let write = || -> io::Result<()> {
             if !user.setgroups {
                 fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
             }
-            for (name, map) in [("uid_map", &user.uid_map), ("gid_map", &user.gid_map)] {
-                if !map.is_empty() {
-                    fs::write(format!("/proc/{pid}/{name}"), text(map))?;
-                }
-            }
-            Ok(())
+            write_map(pid, "uid_map", "newuidmap", &user.uid_map)?;
+            write_map(pid, "gid_map", "newgidmap", &user.gid_map)
         };
         if user.parent.is_none() {
             return write();
@@ -401,17 +395,16 @@ impl Building {
         Ok(())
     }
 
-    /// Ends all that was made, children first.
+    /// Ends all that was made, also a task in the making.
     fn remove(&self) {
         // An init ends after all in its namespace, and a helper only once we wait for it.
         for cursors in self.cursors.iter().chain([&self.around]) {
             cursors.end_helper();
         }
         let all: Vec<OwnedFd> = self
-            .made
-            .iter()
-            .rev()
-            .filter_map(|(_, pid)| pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok())
+            .crew
+            .pids()
+            .filter_map(|pid| pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok())
             .collect();
         for task in &all {
             let _ = pidfd_send_signal(task, Signal::KILL);
@@ -420,6 +413,27 @@ impl Building {
             let _ = poll(&mut [PollFd::new(task, PollFlags::IN)], None);
         }
     }
+}
+
+/// Writes a map of a user namespace. A user without privilege may write that of his own id; for others
+/// there is a tool, which looks them up in `/etc/subuid` or `/etc/subgid`.
+fn write_map(pid: i32, name: &str, tool: &str, map: &[[u32; 3]]) -> io::Result<()> {
+    if map.is_empty() {
+        return Ok(());
+    }
+    let numbers = map.iter().map(|range| range.map(|number| number.to_string()));
+    let lines: String = numbers.clone().map(|range| range.join(" ") + "\n").collect();
+    match fs::write(format!("/proc/{pid}/{name}"), lines) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        result => return result,
+    }
+    let arguments = iter::once(pid.to_string()).chain(numbers.flatten());
+    let why = match Command::new(tool).args(arguments).output() {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => format!("{tool}: {error}"),
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{name}: {why}")))
 }
 
 pub fn has_pid_max_per_namespace() -> bool {

@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use crate::{
-    check::{self, State},
+    check::{Inside, State},
     failure::{Failure, Kind, OrFail},
     signals,
     world::World,
@@ -174,11 +174,11 @@ fn taken(ns: &PidNamespace, wanted: &[i32]) -> Option<Failure> {
     let world = World::read().ok()?;
     let chain = ns.try_clone().and_then(PidNamespace::chain).ok()?;
     for (level, (ns, pid)) in chain.iter().zip(wanted).enumerate() {
-        let states = check::states(&world, ns, None, [*pid]).ok()?;
-        if states[0].1 != State::Free {
+        let state = Inside::new(&world, ns).ok()?.state(*pid, None);
+        if state != State::Free {
             return Some(Failure::new(
                 Kind::Taken,
-                format!("pid {pid} of level {level} (0 is the innermost) is {}", states[0].1),
+                format!("pid {pid} of level {level} (0 is the innermost) is {state}"),
             ));
         }
     }

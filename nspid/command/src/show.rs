@@ -4,11 +4,12 @@
 
 use std::io;
 
-use pidns::{task::Task, Cursors, Error, How, PidNamespace, UserNamespace};
+use pidns::{next_pid, task::Task, Cursors, Error, How, PidNamespace, UserNamespace};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::{
+    check::Inside,
     failure::{Failure, OrFail},
     output,
     target::Target,
@@ -22,6 +23,8 @@ struct Row {
     owner_uid: Option<u32>,
     pid: Option<i32>,
     last_pid: Option<i32>,
+    /// What the next fork there gets, as far as the tasks can be seen.
+    next_pid: Option<i32>,
     pid_max: Option<i32>,
     tasks: usize,
     tasks_below: usize,
@@ -65,10 +68,7 @@ impl Report {
 }
 
 pub fn show(target: &Target, json: bool) -> Result<(), Failure> {
-    let task = match target.target {
-        Some(pid) => Some(Task::read(pid).or_fail(|| format!("process {pid}"))?),
-        None => None,
-    };
+    let task = target.task()?;
     let report = report(target.namespace()?, task.as_ref())?;
     if json {
         output::print_json(&report)
@@ -85,17 +85,23 @@ fn report(ns: PidNamespace, task: Option<&Task>) -> Result<Report, Failure> {
     for (level, ns) in chain.into_iter().enumerate() {
         let inode = ns.inode().or_fail(|| "the namespace".to_owned())?;
         let (tasks, tasks_below) = world.count(inode);
+        let taken = Inside::new(&world, &ns)?.taken();
         let id = ns.id();
         let owner_uid = UserNamespace::owning(&ns).and_then(|owner| owner.owner_uid());
         let cursors = Cursors::open(ns, How::Auto)?.without_spending();
         let last_pid = cursors.get(1).map(|last_pids| last_pids.as_slice()[0]);
+        let last_pid = report.take_cursor("last pid", last_pid);
+        let pid_max = report.take_cursor("pid_max", cursors.pid_max());
         let row = Row {
             inode,
             id: report.take("id", id),
             owner_uid: report.take("owner", owner_uid),
             pid: task.and_then(|task| task.pids.get(level).copied()),
-            last_pid: report.take_cursor("last pid", last_pid),
-            pid_max: report.take_cursor("pid_max", cursors.pid_max()),
+            last_pid,
+            next_pid: last_pid.zip(pid_max).and_then(|(last_pid, pid_max)| {
+                next_pid(last_pid, pid_max, |pid| taken.contains(&pid))
+            }),
+            pid_max,
             tasks,
             tasks_below,
         };
@@ -108,8 +114,8 @@ fn report(ns: PidNamespace, task: Option<&Task>) -> Result<Report, Failure> {
     Ok(report)
 }
 
-const HEADINGS: [&str; 8] =
-    ["NAMESPACE", "ID", "OWNER", "PID", "LAST PID", "PID_MAX", "TASKS", "BELOW"];
+const HEADINGS: [&str; 9] =
+    ["NAMESPACE", "ID", "OWNER", "PID", "LAST PID", "NEXT PID", "PID_MAX", "TASKS", "BELOW"];
 
 fn table(report: &Report) -> String {
     fn cell<T: ToString>(value: Option<T>) -> String {
@@ -123,6 +129,7 @@ fn table(report: &Report) -> String {
             cell(row.owner_uid),
             cell(row.pid),
             cell(row.last_pid),
+            cell(row.next_pid),
             cell(row.pid_max),
             row.tasks.to_string(),
             row.tasks_below.to_string(),

@@ -113,6 +113,12 @@ impl Crew {
         self.slots[self.foreman()].pid()
     }
 
+    /// What `/proc` calls the tasks that are there, also one that is not yet what it should be.
+    pub fn pids(&self) -> impl Iterator<Item = i32> {
+        let tasks = &self.slots[..self.plan.image.tasks.len()];
+        tasks.iter().map(Slot::pid).filter(|pid| *pid > 0)
+    }
+
     fn foreman(&self) -> usize {
         self.slots.len() - 1
     }

@@ -2,21 +2,21 @@
 
 //! The options that name a namespace, and the way to its last pids.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use pidns::{task::Task, Cursors, PidNamespace};
 
 use crate::{
-    failure::{Failure, OrFail},
+    failure::{Failure, Kind, OrFail},
     output,
 };
 
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 pub struct Target {
-    /// A process or thread: its pid namespace, or the tree of processes below it. Without --target
-    /// and --ns it is your own
+    /// A process or thread, as your own namespace calls it. It stands for its pid namespace, and in
+    /// tree, dump and verify for the processes below it. Without --target and --ns: your own namespace
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub target: Option<i32>,
     /// The file of a pid namespace, such as /proc/PID/ns/pid
@@ -32,21 +32,41 @@ impl Target {
     pub fn namespace(&self) -> Result<PidNamespace, Failure> {
         match (&self.ns, self.target) {
             (Some(path), _) => PidNamespace::open(path).or_fail(|| path.display().to_string()),
-            (None, Some(pid)) => PidNamespace::of_process(pid).or_fail(|| format!("process {pid}")),
+            (None, Some(pid)) => {
+                PidNamespace::of_process(pid).map_err(|error| no_process(pid, error))
+            }
             (None, None) => PidNamespace::own().or_fail(|| "/proc/self/ns/pid".to_owned()),
         }
     }
 
+    /// The process or thread of --target.
+    pub fn task(&self) -> Result<Option<Task>, Failure> {
+        let read = |pid| Task::read(pid).map_err(|error| no_process(pid, error));
+        self.target.map(read).transpose()
+    }
+
     /// The process itself, or the init of the namespace.
     pub fn process(&self) -> Result<i32, Failure> {
-        match self.target {
-            Some(pid) => Ok(Task::read(pid).or_fail(|| format!("process {pid}"))?.process),
+        match self.task()? {
+            Some(task) => Ok(task.process),
             None => {
                 let init = self.namespace()?.translate(1);
                 init.or_fail(|| "the init of the namespace".to_owned())
             }
         }
     }
+}
+
+fn no_process(pid: i32, error: io::Error) -> Failure {
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => format!("there is no process {pid}, or it has ended"),
+        io::ErrorKind::PermissionDenied => format!(
+            "process {pid}: {error}; it takes root, or the user who made the user namespace that \
+             the process is in"
+        ),
+        _ => format!("process {pid}: {error}"),
+    };
+    Failure::new(Kind::of(&error), text)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -95,7 +115,7 @@ pub fn note_helpers<'a>(used: impl IntoIterator<Item = &'a Cursors>) {
         spent => format!("{spent} pids"),
     };
     output::note(&format!(
-        "the kernel lacks the ioctl: helper processes did this in several steps, between which others \
+        "without the ioctl: helper processes did this in several steps, between which others \
          can fork; they used up {spent}"
     ));
 }

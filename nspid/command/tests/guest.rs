@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Every command against live namespaces. This needs root, and a machine that may be lost.
+//! Every command against live namespaces. This needs root and, except for the tests in `here`, a machine
+//! that may be lost.
 //!
-//! With `WITHOUT_IOCTL=1` in the environment nspid runs as on a kernel that lacks the ioctl, and the
-//! tests in `with_ioctl` are left out. So that way needs no special kernel.
+//! With `WITHOUT_IOCTL=1` in the environment nspid runs as on a kernel that lacks the ioctl, so that it
+//! needs no special kernel. With `WITHOUT_IOCTL=kernel` the kernel must lack it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,10 +24,16 @@ fn is_without_ioctl() -> bool {
     std::env::var_os("WITHOUT_IOCTL").is_some()
 }
 
+#[test]
+fn the_kernel_is_as_these_tests_take_it() {
+    let status = nspid(&["get", "--how", "ioctl"]).status.code();
+    assert_eq!(status, Some(if is_without_ioctl() { 3 } else { 0 }));
+}
+
 /// The command, which does not find the ioctl if these tests run without.
 fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    if is_without_ioctl() {
+    if std::env::var_os("WITHOUT_IOCTL").is_some_and(|how| how != "kernel") {
         hide_ioctl(&mut command);
     }
     command
@@ -131,7 +138,7 @@ fn fails(output: &Output, code: i32, text: &str) {
 
 /// A container made by standard tools; it ends with this value.
 struct Container {
-    unshare: Child,
+    starter: Child,
     /// Its init, as it is called here.
     init: i32,
 }
@@ -144,16 +151,18 @@ impl Container {
 
     /// The same by another command line that ends in one of `unshare`.
     fn new_by(unshare: &[&str], script: &str) -> Self {
-        let mut unshare = Command::new(unshare[0])
-            .args(&unshare[1..])
-            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(unshare.stdout.take().unwrap()).lines();
+        let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+        Self::start(&[unshare, &options, &["sh", "-c", script]].concat())
+    }
+
+    /// Runs a command whose only child is the init, until somebody in there has said "ready".
+    fn start(command: &[&str]) -> Self {
+        let command = Command::new(command[0]).args(&command[1..]).stdout(Stdio::piped()).spawn();
+        let mut starter = command.unwrap();
+        let mut lines = BufReader::new(starter.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
-        let init = child_of(unshare.id() as i32);
-        Self { unshare, init }
+        let init = child_of(starter.id() as i32);
+        Self { starter, init }
     }
 
     fn pid(&self) -> String {
@@ -165,16 +174,16 @@ impl Container {
     }
 
     fn end(&mut self) {
-        self.unshare.kill().unwrap();
-        self.unshare.wait().unwrap();
+        self.starter.kill().unwrap();
+        self.starter.wait().unwrap();
         gone(self.init);
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let _ = self.unshare.kill();
-        let _ = self.unshare.wait();
+        let _ = self.starter.kill();
+        let _ = self.starter.wait();
     }
 }
 
@@ -253,8 +262,8 @@ fn show() {
     ok(&["set", "-t", &container.pid(), "41"]);
     let table = ok(&["show", "-t", &container.pid()]);
     let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
-    // namespace, id, owner, pid, last pid, pid_max, tasks, below
-    assert_eq!(&row[2..], ["0", "1", "41", "4194304", "2", "0"]);
+    // namespace, id, owner, pid, last pid, next pid, pid_max, tasks, below
+    assert_eq!(&row[2..], ["0", "1", "41", "42", "4194304", "2", "0"]);
     assert_eq!(table.lines().count(), 3);
 
     let by_file = ok(&["show", "--ns", &container.ns()]);
@@ -266,6 +275,35 @@ fn show() {
     assert_eq!(json["levels"][0]["pid"], 1);
     assert_eq!(json["levels"][1]["pid"], container.init);
     assert_eq!(json["notes"], serde_json::json!([]));
+}
+
+#[test]
+fn show_tells_the_next_pid() {
+    let container = Container::new(
+        "sleep inf & (setsid sh -c 'sleep inf & echo; exit' &) | read x; echo ready; wait",
+    );
+    let pid = container.pid();
+    let level = || -> serde_json::Value {
+        let report = ok(&["show", "--json", "-t", &pid]);
+        serde_json::from_str::<serde_json::Value>(&report).unwrap()["levels"][0].take()
+    };
+    let next_after = |last_pid: i64| {
+        ok(&["set", "-t", &pid, &last_pid.to_string()]);
+        let next = level()["next_pid"].as_i64().unwrap();
+        let mut fork = Command::new("nsenter");
+        let fork = fork.args(["--target", &pid, "--pid", "sh", "-c", "echo $$"]).output().unwrap();
+        assert_eq!(stdout(&fork), format!("{next}\n"));
+        next
+    };
+    assert!(next_after(1) > 2);
+    let candidates: Vec<_> = (2..10).map(|pid| pid.to_string()).collect();
+    let candidates = candidates.iter().map(String::as_str);
+    let states = nspid(&["check", "-t", &pid].into_iter().chain(candidates).collect::<Vec<_>>());
+    let states = stdout(&states);
+    let session = states.lines().find(|line| line.contains("session without its leader")).unwrap();
+    let session: i64 = session.split(':').next().unwrap().parse().unwrap();
+    assert!(next_after(session - 1) > session);
+    assert_eq!(next_after(level()["pid_max"].as_i64().unwrap() - 1), 300);
 }
 
 #[test]
@@ -528,6 +566,35 @@ fn a_closed_pipe_ends_it_quietly() {
     assert_eq!(stderr(&output), "");
 }
 
+/// What `nspid tree | head -1` does. The pipe has less room than the tree needs.
+#[test]
+fn a_tree_of_1000_tasks_ends_quietly_after_its_first_line() {
+    use std::os::{fd::AsRawFd, unix::process::ExitStatusExt};
+
+    let container = Container::new("for i in $(seq 1000); do sleep inf & done; echo ready; wait");
+    let mut head = Command::new("head")
+        .arg("-1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdin = head.stdin.take().unwrap();
+    // SAFETY: A plain system call.
+    assert!(unsafe { libc::fcntl(stdin.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
+    let output = command(NSPID)
+        .args(["tree", "-t", &container.pid()])
+        .stdout(stdin)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let line = stdout(&head.wait_with_output().unwrap());
+    assert!(line.starts_with("pid:[") && line.lines().count() == 1, "{line}");
+    assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{output:?}");
+    assert_eq!(stderr(&output), "");
+}
+
 #[test]
 fn json_and_quiet() {
     let container = Container::new(NESTED);
@@ -645,7 +712,7 @@ fn dump_and_restore_nested_namespaces() {
 #[test]
 fn dump_and_restore_a_parent_outside() {
     let container = Container::new("sleep inf & /bin/true; echo ready; wait");
-    let pid = container.unshare.id().to_string();
+    let pid = container.starter.id().to_string();
     assert!(there_and_back(container, &pid).contains("3 processes"));
 }
 
@@ -1110,4 +1177,78 @@ fn verify_finds_differences() {
     gone(sleep.parse().unwrap());
     let output = nspid(&["verify", "-t", &container.pid(), dump]);
     assert_eq!(output.status.code(), Some(6), "{output:?}");
+}
+
+/// What people ask of nspid, on any kernel. These tests change nothing outside of their containers.
+mod here {
+    use super::*;
+
+    const USER: u32 = 1000;
+    const BY_USER: [&str; 5] = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--"];
+    const SCRIPT: &str = "sleep inf & /bin/true; sleep inf & /bin/true; echo ready; wait";
+
+    fn use_nspid(mut container: Container, user: Option<u32>) {
+        let run = |arguments: &[&str]| match user {
+            Some(id) => by_user(id, arguments),
+            None => nspid(arguments),
+        };
+        let ok = |arguments: &[&str]| {
+            let output = run(arguments);
+            assert!(output.status.success(), "{arguments:?}: {output:?}");
+            stdout(&output)
+        };
+        let pid = container.pid();
+        let fork = || {
+            let inside = ["--target", &pid, "--pid", "sh", "-c", "echo $$"];
+            stdout(&Command::new("nsenter").args(inside).output().unwrap()).trim().to_owned()
+        };
+
+        let shown: serde_json::Value =
+            serde_json::from_str(&ok(&["show", "--json", "-t", &pid])).unwrap();
+        assert_eq!(fork(), shown["levels"][0]["next_pid"].to_string());
+        ok(&["set", "-t", &pid, "100"]);
+        assert_eq!(ok(&["get", "--levels", "1", "-t", &pid]), "100\n");
+        assert_eq!(fork(), "101");
+        ok(&["reserve", "-t", &pid, "500"]);
+        assert_eq!(fork(), "500");
+        let check = run(&["check", "-t", &pid, "1", "499"]);
+        assert_eq!(check.status.code(), Some(5), "{check:?}");
+        let taken = format!("1: taken by process {pid}, ");
+        assert!(stdout(&check).starts_with(&taken) && stdout(&check).ends_with("\n499: free\n"));
+        assert!(ok(&["tree", "-t", &pid]).contains("  sleep\n"));
+
+        let dump = file(&ok(&["dump", "-t", &pid]));
+        let dump = dump.to_str().unwrap();
+        ok(&["verify", "--fork", "-t", &pid, dump]);
+        container.end();
+        let restored = Restored(ok(&["restore", dump]).trim().to_owned());
+        assert!(ok(&["verify", "--fork", "-t", &restored.0, dump]).contains(", 1 namespaces"));
+    }
+
+    fn bubblewrap(before: &[&str], more: &[&str]) -> Container {
+        let bwrap = ["bwrap", "--die-with-parent", "--dev-bind", "/", "/", "--unshare-pid"];
+        let command = ["--proc", "/proc", "sh", "-c", SCRIPT];
+        Container::start(&[before, &bwrap, more, &command].concat())
+    }
+
+    #[test]
+    fn unshare() {
+        use_nspid(Container::new(SCRIPT), None);
+    }
+
+    #[test]
+    fn unshare_by_a_user() {
+        let unshare = [&BY_USER[..], &["unshare", "--user", "--map-root-user"]].concat();
+        use_nspid(Container::new_by(&unshare, SCRIPT), Some(USER));
+    }
+
+    #[test]
+    fn bubblewrap_by_root() {
+        use_nspid(bubblewrap(&[], &[]), None);
+    }
+
+    #[test]
+    fn bubblewrap_by_a_user() {
+        use_nspid(bubblewrap(&BY_USER, &["--unshare-user"]), Some(USER));
+    }
 }
