@@ -136,6 +136,9 @@ impl fmt::Display for Error {
             Self::AbovePidMax { .. } => {
                 f.write_str("a number is above the pid_max of its level, which cannot be read here")
             }
+            Self::TooManyLevels { numbers, levels: Some(1) } => {
+                write!(f, "{numbers} numbers, but there is only one level")
+            }
             Self::TooManyLevels { numbers, levels: Some(levels) } => {
                 write!(f, "{numbers} numbers, but there are only {levels} levels")
             }
