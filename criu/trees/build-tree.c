@@ -345,13 +345,14 @@ static void read_spec(const char *root)
 				{ "pidfd", &t->pidfd },	  { "owner", &t->owner },     { "into", &t->into },
 				{ "outside", &t->outside },
 			};
-			size_t i;
+			size_t i = 0;
 
 			if (value)
 				*value = 0;
-			for (i = 0; i < sizeof(words) / sizeof(*words); i++)
-				if (!strcmp(word, words[i].name))
-					*words[i].field = number;
+			while (strcmp(word, words[i].name))
+				if (++i == sizeof(words) / sizeof(*words))
+					errx(1, "no word: %s", word);
+			*words[i].field = number;
 		}
 	}
 	fclose(f);
