@@ -14,6 +14,8 @@
  *	setsid, late	session leader before or after it has forked its children
  *	pgrp		leader of a process group
  *	join=ID		member of the process group of task ID; no error if that is impossible
+ *	moved=ID	when it has forked its children, its parent puts it into the group of task ID; both
+ *			are in the container's pid namespace
  *	threads=N	it has N threads besides the first
  *	exit=N		zombie with exit status N
  *	kill=N		zombie by signal N
@@ -28,6 +30,7 @@
  *	aside		it is no child of its parent but of the one above (CLONE_PARENT)
  *	pidfd=ID, owner=ID	it has got a pidfd of task ID, a pipe with task ID as the owner, from its
  *			parent, which is in the container's pid namespace
+ *	nobody		it has given up root's user id
  *	dead		its proc on /stack has a dead task, whose folder it has open
  *	inherit		task 0 stays in the session from outside
  *	outside		of task 0: there are two pid namespaces whose inits, pid 3 and 4 of the container,
@@ -58,7 +61,7 @@
 static struct task {
 	int id, parent, enter, join, threads, exit, kill, pidfd, owner;
 	int new, unshare, setsid, late, pgrp, proc, mntns, gone, shared, bind, idle, crash, user;
-	int aside, dead, inherit, outside, into;
+	int aside, dead, inherit, outside, into, moved, nobody;
 } tasks[MAX];
 static int nr;
 
@@ -66,6 +69,7 @@ static int nr;
 static struct {
 	int pid[MAX]; /* as the container's /proc shows it */
 	int grouped[MAX];
+	int forked[MAX];
 	int built;
 } *shared;
 
@@ -167,6 +171,11 @@ static void spawn(struct task *t)
 		set_children_ns(own);
 	if (fd >= 0)
 		close(fd);
+	if (t->moved >= 0) {
+		wait_for(&shared->forked[INDEX(t)]);
+		if (setpgid(pid, wait_for(&shared->pid[INDEX(by_id(t->moved))])))
+			err(1, "group of %d", t->id);
+	}
 	if (t->gone && waitpid(pid, NULL, 0) != pid)
 		err(1, "wait for %d", t->id);
 	if (t->exit >= 0 || t->kill >= 0 || t->crash) {
@@ -279,6 +288,7 @@ static void run(struct task *t)
 	for (int i = 0; i < nr; i++)
 		if (&tasks[i] != t && tasks[i].parent == t->id)
 			spawn(&tasks[i]);
+	set(&shared->forked[INDEX(t)], 1);
 
 	if (t->late)
 		setsid();
@@ -287,6 +297,8 @@ static void run(struct task *t)
 	if (t->gone)
 		_exit(0);
 
+	if (t->nobody && setresuid(65534, 65534, 65534))
+		err(1, "nobody");
 	__atomic_add_fetch(&shared->built, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &shared->built, FUTEX_WAKE, MAX, NULL, NULL, 0);
 	if (t == tasks) {
@@ -323,7 +335,7 @@ static void read_spec(const char *root)
 			continue;
 		if (++nr > MAX)
 			errx(1, "too many tasks");
-		t->enter = t->join = t->exit = t->kill = t->pidfd = t->owner = -1;
+		t->enter = t->join = t->exit = t->kill = t->pidfd = t->owner = t->moved = -1;
 		if (sscanf(line, "%d %d", &t->id, &t->parent) != 2)
 			errx(1, "no task: %s", line);
 		strtok(line, " \n");
@@ -343,7 +355,7 @@ static void read_spec(const char *root)
 				{ "idle", &t->idle },	  { "crash", &t->crash },     { "user", &t->user },
 				{ "aside", &t->aside },	  { "dead", &t->dead },	      { "inherit", &t->inherit },
 				{ "pidfd", &t->pidfd },	  { "owner", &t->owner },     { "into", &t->into },
-				{ "outside", &t->outside },
+				{ "outside", &t->outside }, { "moved", &t->moved },   { "nobody", &t->nobody },
 			};
 			size_t i = 0;
 
