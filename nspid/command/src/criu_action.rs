@@ -120,7 +120,7 @@ fn variable(name: &str) -> Result<String, Failure> {
 /// Whether CRIU dumped an external pid namespace. `pidns-ID.img` names it then: after two magic
 /// numbers and the length, each of 4 bytes, comes field 1 of its `pidns_entry`, `ext_key`.
 fn names_external_ns(images: &Path) -> io::Result<bool> {
-    const EXT_KEY: u8 = 1 << 3 | 2;
+    const EXT_KEY: u8 = (1 << 3) | 2;
 
     for entry in fs::read_dir(images)? {
         let entry = entry?;
