@@ -8,7 +8,7 @@ export KDIR KERNEL
 
 help:
 	@echo 'make demo          install, build, boot: dump, kill and restore nested containers'
-	@echo 'make test          run all tests'
+	@echo 'make test          run tests of every part'
 	@echo 'make test-debug    try to break it: debug kernels, faults, random calls, races; hours'
 	@echo 'make check         all that a maintainer or a build robot would check; hours, less with -j2'
 	@echo 'make check-quick   what CI runs of that'

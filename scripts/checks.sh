@@ -30,6 +30,14 @@ check() { # NAME COMMAND...
 	fi
 }
 
+# In a test: fails, and says what is wrong, if EXPECTED and ACTUAL differ.
+expect() { # WHAT EXPECTED ACTUAL
+	[ "$2" = "$3" ] || {
+		echo "$1: expected $2, and it is $3"
+		return 1
+	}
+}
+
 # A command that closes with "N passed, N failed".
 suite() { # NAME COMMAND...
 	local name=$1 line ok=0 bad=0 output=$log/suite-$$ start=$SECONDS

@@ -21,13 +21,6 @@ ask() { # QUESTION
 	head -n 1 <"/proc/$pid/root/out"
 }
 
-expect() { # WHAT EXPECTED ACTUAL
-	[ "$2" = "$3" ] || {
-		echo "$1: expected $2, and it is $3"
-		return 1
-	}
-}
-
 # Starts a container with the root file system DIR, by a COMMAND that makes or enters
 # namespaces and gets a command of its own to run.
 start() { # DIR COMMAND...

@@ -25,14 +25,26 @@ fn help_has_exit_status_and_examples() {
     assert!(text(&output.stdout).contains("Examples:"));
 }
 
-const COMMANDS: [&str; 10] =
-    ["show", "tree", "get", "set", "reserve", "check", "run", "dump", "restore", "verify"];
+const COMMANDS: [&str; 11] = [
+    "show",
+    "tree",
+    "get",
+    "set",
+    "reserve",
+    "check",
+    "run",
+    "dump",
+    "restore",
+    "verify",
+    "criu-action",
+];
 
 #[test]
 fn man_pages() {
     let page = text(&nspid(&["man"]).stdout);
     for command in COMMANDS {
-        assert!(page.contains(&format!("nspid\\-{command}(1)")), "{command}");
+        let listed = format!("nspid\\-{}(1)", command.replace('-', "\\-"));
+        assert!(page.contains(&listed), "{command}");
         let page = text(&nspid(&["man", command]).stdout);
         for heading in ["NAME", "SYNOPSIS", "OPTIONS", "EXAMPLES", "FILES", "\"SEE ALSO\""] {
             assert!(page.contains(&format!(".SH {heading}\n")), "{command}: {heading}: {page}");
